@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"weir/dispatcher"
+	"weir/outbox"
+	"weir/queue"
+	"weir/store"
+)
+
+// sweepEvery is how often the daemon makes sure that no claim is forgotten.
+const sweepEvery = 30 * time.Second
+
+// daemon is weir at work: the parts, put together.
+type daemon struct {
+	cfg        *Config
+	log        *slog.Logger
+	now        func() time.Time
+	store      *store.Store
+	queue      *queue.Queue
+	dispatcher *dispatcher.Dispatcher
+	feed       *store.Feed
+	health     *health
+	foreign    chan struct{} // another process wrote to the database
+}
+
+// openDaemon opens everything that can be refused: after it, the daemon runs.
+// What it had opened is closed again when it fails.
+func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error) {
+	d := &daemon{cfg: cfg, now: a.now, log: cfg.logger(a.stderr), foreign: make(chan struct{}, 1)}
+	for _, warning := range cfg.Warnings {
+		d.log.Warn(warning)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if d.health, err = listenHealth(cfg.Listen); err != nil {
+		return nil, err
+	}
+	if err := d.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.openQueue(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.openDispatcher(); err != nil {
+		return nil, err
+	}
+	return d, d.recover(ctx)
+}
+
+func (d *daemon) openStore(ctx context.Context) (err error) {
+	d.store, err = store.Open(ctx, store.Config{
+		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.policy().RepeatFor(),
+		OnSettled: func(outcomes []outbox.Outcome) {
+			for _, o := range outcomes {
+				d.queue.PublishOutcome(o)
+			}
+		},
+		OnForeignWrite: func() {
+			select {
+			case d.foreign <- struct{}{}:
+			default:
+			}
+		},
+	})
+	return err
+}
+
+func (d *daemon) openQueue(ctx context.Context) (err error) {
+	d.queue, err = queue.Open(ctx, queue.Config{
+		URL: string(d.cfg.NATSURL), StoreDir: filepath.Join(d.cfg.DataDir, "nats"), Listen: d.cfg.NATSListen,
+		Token: string(d.cfg.NATSToken), Instance: d.cfg.Instance, Channels: d.cfg.Channels(), Now: d.now, Log: d.log,
+	})
+	return err
+}
+
+func (d *daemon) openDispatcher() (err error) {
+	c := d.cfg
+	d.dispatcher, err = dispatcher.New(dispatcher.Config{
+		Instance: c.Instance, Accounts: d.accounts(), Source: d.queue, Ledger: d.store, Board: d.store,
+		Policy: d.policy(), Concurrency: c.Concurrency, ProbeInterval: c.ProbeInterval, DrainTimeout: c.DrainTimeout,
+		BulkReserve: c.BulkReserve, UserAgent: "weir/" + version(), Now: d.now, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.feed = d.store.NewFeed(store.FeedConfig{Queue: d.queue, Channels: c.Channels(), Gated: d.dispatcher.Gated})
+	return nil
+}
+
+func (d *daemon) policy() dispatcher.Policy {
+	return dispatcher.Policy{
+		RetryFor: d.cfg.RetryFor, KeyLifetime: d.cfg.KeyLifetime, SettleWait: d.cfg.SettleWait,
+		BackoffBase: d.cfg.BackoffBase, BackoffMax: d.cfg.BackoffMax, RequestTimeout: d.cfg.RequestTimeout,
+	}
+}
+
+func (d *daemon) accounts() []dispatcher.Account {
+	accounts := make([]dispatcher.Account, len(d.cfg.Accounts))
+	for i, a := range d.cfg.Accounts {
+		accounts[i] = dispatcher.Account{
+			Name: a.Name, BaseURL: a.URL, Channels: d.cfg.Channels()[a.Name], SharedLimit: a.LimitScope == LimitByKey,
+			Key: func() (dispatcher.APIKey, error) {
+				key, err := a.ReadKey()
+				return dispatcher.APIKey(key), err
+			},
+		}
+	}
+	return accounts
+}
+
+// recover judges what the daemon before left behind, and takes over its gates.
+func (d *daemon) recover(ctx context.Context) error {
+	left, err := d.store.Recover(ctx, d.policy())
+	if err != nil {
+		return err
+	}
+	scopes := make(map[string]string)
+	for _, a := range d.cfg.Accounts {
+		scopes[a.Name] = dispatcher.Scope(a.URL, a.Name)
+	}
+	moved, err := d.store.SettleMoved(ctx, scopes)
+	if err != nil {
+		return err
+	}
+	if left+moved > 0 {
+		d.log.Info("judged what the last run left behind", "claims", left, "of_another_api", moved)
+	}
+	gates, err := d.store.Gates(ctx)
+	if err != nil {
+		return err
+	}
+	d.dispatcher.Restore(gates)
+	return nil
+}
+
+// run works until ctx ends, drains, and closes everything.
+func (d *daemon) run(ctx context.Context) error {
+	beat, stopBeat := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBeat()
+	var heart errgroup.Group
+	heart.Go(func() error { return d.store.RunHeartbeat(beat) })
+
+	group, working := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.dispatcher.Run(working) })
+	group.Go(func() error { return d.feed.Run(working) })
+	group.Go(func() error { return d.queue.RunIntake(working, d.store) })
+	group.Go(func() error { return d.store.RunDeadlines(working) })
+	group.Go(func() error { return d.followOperators(working) })
+	group.Go(func() error { return d.sweep(working) })
+	group.Go(func() error { return d.failWithStore(working) })
+	group.Go(func() error { return d.health.run(working, d.store) })
+	group.Go(func() error { return d.notifySystemd(working) })
+	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.health.addr(), "epoch", d.store.Epoch())
+
+	err := group.Wait()
+	stopBeat()
+	if d.store.Err() == nil {
+		err = errors.Join(err, heart.Wait())
+	}
+	err = errors.Join(err, d.close())
+	if err == nil {
+		d.log.Info("stopped")
+	}
+	return err
+}
+
+func (d *daemon) close() error {
+	var errs []error
+	if d.queue != nil {
+		errs = append(errs, d.queue.Close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	if d.health != nil {
+		errs = append(errs, d.health.close())
+	}
+	return errors.Join(errs...)
+}
+
+// followOperators takes over the gates that commands of other processes set.
+func (d *daemon) followOperators(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.foreign:
+		}
+		gates, err := d.store.Gates(ctx)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		if err == nil {
+			d.dispatcher.Reload(gates)
+		}
+	}
+}
+
+func (d *daemon) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		swept, err := d.store.Sweep(ctx, d.policy(), d.dispatcher.Working)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		if swept > 0 {
+			d.log.Error("claims that nobody worked on were judged as lost", "claims", swept)
+		}
+	}
+}
+
+// failWithStore ends the daemon when the database can no longer be written:
+// the next start judges what was under way.
+func (d *daemon) failWithStore(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.store.Failed():
+		return d.store.Err()
+	}
+}
+
+// listen opens a listener for a setting, and says which one is at fault.
+func listen(setting, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w; free it, choose another address, or say off", setting, address, errors.Unwrap(err))
+	}
+	return l, nil
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"weir/store"
+)
+
+// health answers /healthz and /readyz on WEIR_LISTEN.
+type health struct {
+	listener net.Listener // nil: off
+}
+
+// listenHealth listens at once, so that an address in use stops the start.
+func listenHealth(address string) (*health, error) {
+	if address == "" {
+		return &health{}, nil
+	}
+	l, err := listen("WEIR_LISTEN", address)
+	if err != nil {
+		return nil, err
+	}
+	return &health{listener: l}, nil
+}
+
+func (h *health) addr() string {
+	if h.listener == nil {
+		return "off"
+	}
+	return h.listener.Addr().String()
+}
+
+// close ends listening; it is already closed if run has served.
+func (h *health) close() error {
+	if h.listener == nil {
+		return nil
+	}
+	if err := h.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// run serves until ctx ends.
+func (h *health) run(ctx context.Context, s *store.Store) error {
+	if h.listener == nil {
+		<-ctx.Done()
+		return nil
+	}
+	mux := http.NewServeMux()
+	for _, path := range []string{"GET /healthz", "GET /readyz"} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s) })
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	if err := server.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// answerHealth says what the status table says of the daemon.
+func answerHealth(w http.ResponseWriter, r *http.Request, s *store.Store) {
+	daemon, _, err := s.Status(r.Context())
+	answer := struct {
+		State  string  `json:"state"`
+		Reason *string `json:"reason"`
+	}{daemon.State, daemon.Reason}
+	code := http.StatusOK
+	if err != nil || s.Err() != nil || daemon.State == "stopped" {
+		code = http.StatusServiceUnavailable
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(answer) // a reader that has gone needs no answer
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+)
+
+// notifySystemd says that the daemon is ready and, while the database can be
+// written, that it lives; without systemd it does nothing.
+func (d *daemon) notifySystemd(ctx context.Context) error {
+	tell := func(state string) {
+		if _, err := sd.SdNotify(false, state); err != nil {
+			d.log.Warn("systemd cannot be told", "state", state, "error", err)
+		}
+	}
+	tell(sd.SdNotifyReady)
+	defer tell(sd.SdNotifyStopping)
+	interval, err := sd.SdWatchdogEnabled(false)
+	if err != nil {
+		return fmt.Errorf("reading systemd's watchdog interval: %w", err)
+	}
+	if interval == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(interval / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if d.store.Ping(ctx) == nil {
+			tell(sd.SdNotifyWatchdog)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package dispatcher
+
+import (
+	"context"
+	"time"
+
+	"weir/limiter"
+)
+
+// staleClaim is the age at which a claim that has not been sent is given back:
+// too much may have changed since.
+const staleClaim = 10 * time.Second
+
+// deliver makes one attempt of a claimed message: check, post, judge, record.
+func (d *Dispatcher) deliver(work context.Context, x *delivery) {
+	key, ok := d.mayPost(x)
+	if !ok {
+		d.freeWorker(work, x)
+		d.handBack(work, x)
+		return
+	}
+	ticket := x.b.limiter.Sent(d.cfg.Now())
+	answer := x.b.account.client.Post(work, key, x.c.Key, x.c.Body, x.c.Traceparent)
+	seen := d.tellLimiter(x, ticket, answer)
+	verdict := judge(answer)
+	judgement := settle(x.c, answer, verdict, d.cfg.Policy, answer.EndedAt, random)
+
+	d.mu.Lock()
+	d.learn(x, key, answer, &judgement)
+	d.mu.Unlock()
+	d.freeWorker(work, x)
+
+	err := d.cfg.Ledger.Record(context.WithoutCancel(work), Record{Claim: x.c, Answer: answer, Judgement: judgement, Limit: seen})
+	if err != nil {
+		d.fail(err)
+	}
+	d.freeSeat(x, !judgement.State.Settled() && judgement.DueAt.IsZero())
+}
+
+// mayPost looks once more, right before the request is written, whether it may
+// be: what was claimed ahead must not go against a gate that has risen since.
+func (d *Dispatcher) mayPost(x *delivery) (APIKey, bool) {
+	if x.probe {
+		d.readKeyAgain(x.b)
+	}
+	now := d.cfg.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	gated := !x.probe && d.gates.strongest(x.b) != nil
+	switch {
+	case gated, d.stopping,
+		!x.probe && x.b.limiter.Parked(now),
+		now.Sub(x.c.ClaimedAt) > staleClaim,
+		!x.c.ExpiresAt.IsZero() && !now.Before(x.c.ExpiresAt),
+		!mayRepeat(x.c, x.b.account.scope, d.cfg.Policy, now):
+		if x.probe {
+			d.gates.abandonProbe(x.b, x.c.ID)
+		}
+		return "", false
+	}
+	return x.b.account.key, true
+}
+
+// tellLimiter passes on what the answer says about the limit, and returns it.
+func (d *Dispatcher) tellLimiter(x *delivery, t limiter.Ticket, a Answer) LimitSeen {
+	switch {
+	case a.Status != 0:
+	case a.Left:
+		x.b.limiter.Lost(t, a.EndedAt)
+		return LimitSeen{}
+	default:
+		x.b.limiter.Unsent(t, a.EndedAt)
+		return LimitSeen{}
+	}
+	h := limiter.ParseHeaders(a.Header, a.RetryAfter)
+	x.b.limiter.Answered(t, a.EndedAt, limiter.Answer{Status: a.Status, Headers: h})
+	if h.Reset.IsZero() {
+		return LimitSeen{}
+	}
+	return LimitSeen{Limit: &h.Limit, Remaining: &h.Remaining, Reset: h.Reset}
+}
+
+// freeWorker lets the next claimed message on the wire.
+func (d *Dispatcher) freeWorker(work context.Context, x *delivery) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.posting--
+	x.b.posting--
+	if x.lane == bulk {
+		d.bulk.posting--
+	}
+	if !d.stopping {
+		d.begin(work)
+	}
+}
+
+// handBack returns a claim whose request was not made.
+func (d *Dispatcher) handBack(work context.Context, x *delivery) {
+	x.b.limiter.Return(d.cfg.Now(), 1)
+	if err := d.cfg.Ledger.Release(context.WithoutCancel(work), []Claim{x.c}); err != nil {
+		d.fail(err)
+	}
+	d.freeSeat(x, true)
+}
+
+// freeSeat ends a delivery once the ledger has it. A message that came back
+// unharmed leads its lane again.
+func (d *Dispatcher) freeSeat(x *delivery, again bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.inHand, x.c.ID)
+	x.b.seats--
+	if x.lane == bulk {
+		d.bulk.seats--
+	}
+	if again {
+		x.b.waiting[x.lane].put(returned{Ref: x.c.Next(), due: x.c.DueAt})
+	}
+	d.poke()
+}
+
+// readKeyAgain reads the account's key before a probe of a hold for its sake.
+func (d *Dispatcher) readKeyAgain(b *bucket) {
+	d.mu.Lock()
+	refused := d.gates.find(gateID{"account:" + b.Account, Held, ByUnauthorized}) != nil
+	d.mu.Unlock()
+	if refused {
+		d.readKey(b.account)
+	}
+}

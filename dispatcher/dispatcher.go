@@ -1,0 +1,251 @@
+// Package dispatcher sends messages: it takes references of due messages,
+// claims each for one attempt, makes one request, judges the answer and
+// records it.
+//
+// Its place is between the work queue (Source) and the database (Ledger). A
+// request is made only after its claim is on disk, while no gate of its bucket
+// stands and with a token of its limiter; a worker's seat is free again only
+// after the outcome is on disk. What an answer means is decided here and
+// nowhere else: verdict.go is the table, learn.go what it does to gates. The
+// package does not promise order between messages that are under way together.
+package dispatcher
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"weir/limiter"
+	"weir/outbox"
+)
+
+// Account is one API key at one base URL.
+type Account struct {
+	Name     string
+	BaseURL  string
+	Channels []string
+	// SharedLimit says that the API counts all channels of the account as one.
+	SharedLimit bool
+	// Key reads the API key. It is read again while the API refuses it.
+	Key func() (APIKey, error)
+}
+
+// Config says what is sent how. Every field is needed unless it names a default.
+type Config struct {
+	Instance string
+	Accounts []Account
+	Source   Source
+	Ledger   Ledger
+	Board    Board
+	Policy   Policy
+	// Concurrency is the most requests on the wire at once. Twice as many
+	// messages are claimed or under way, so that no worker waits for a commit.
+	Concurrency int
+	// ProbeInterval is the wait between two probes of a hold.
+	ProbeInterval time.Duration
+	// DrainTimeout is how long requests may still run once Run has been told to stop.
+	DrainTimeout time.Duration
+	// BulkReserve is the share of a limit that only the high lane may use.
+	BulkReserve float64
+	// UserAgent names the program to the API.
+	UserAgent string
+	// Now is the one clock of the process.
+	Now func() time.Time
+	// Log takes one line per gate that rises or falls. Defaults to discarding.
+	Log *slog.Logger
+}
+
+func (c *Config) validate() error {
+	var faults []error
+	if len(c.Accounts) == 0 {
+		faults = append(faults, errors.New("Accounts is empty"))
+	}
+	if c.Concurrency < 1 {
+		faults = append(faults, fmt.Errorf("Concurrency is %d, needs at least 1", c.Concurrency))
+	}
+	if c.Source == nil || c.Ledger == nil || c.Board == nil || c.Now == nil {
+		faults = append(faults, errors.New("Source, Ledger, Board and Now are needed"))
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("dispatcher: configuration: %w", errors.Join(faults...))
+	}
+	return nil
+}
+
+// Dispatcher sends the messages of all buckets. Its methods are safe for
+// concurrent use.
+type Dispatcher struct {
+	cfg      Config
+	seats    int // claimed or under way at most
+	accounts []*account
+	buckets  []*bucket
+	wake     chan struct{} // something changed that may let a message go
+
+	mu       sync.Mutex
+	gates    gates
+	turn     int            // the bucket that is looked at first
+	ready    [3][]*delivery // claimed, waiting for a worker, by lane
+	inHand   map[int64]bool // rows that are claimed or under way
+	posting  int
+	bulk     tally // of the bulk lane, over all buckets
+	stopping bool
+	failure  error // of the ledger: nothing more can be sent
+
+	work sync.WaitGroup // claims and deliveries under way
+}
+
+// tally counts what a lane or bucket occupies.
+type tally struct {
+	seats   int // claimed or under way
+	posting int // requests on the wire
+}
+
+// New prepares a dispatcher. It reads the API keys and connects to nothing.
+func New(cfg Config) (*Dispatcher, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	d := &Dispatcher{
+		cfg:    cfg,
+		seats:  2 * cfg.Concurrency,
+		wake:   make(chan struct{}, 1),
+		gates:  newGates(),
+		inHand: make(map[int64]bool),
+	}
+	for _, a := range cfg.Accounts {
+		if err := d.addAccount(a); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *Dispatcher) addAccount(cfg Account) error {
+	a, err := newAccount(cfg, &d.cfg)
+	if err != nil {
+		return err
+	}
+	d.accounts = append(d.accounts, a)
+	var shared *limiter.Limiter
+	for _, channel := range cfg.Channels {
+		if shared == nil || !cfg.SharedLimit {
+			shared = limiter.New(limiter.Config{MaxInFlight: d.seats, Reserve: d.cfg.BulkReserve})
+		}
+		b := newBucket(a, channel, d.cfg.Instance, shared)
+		a.buckets = append(a.buckets, b)
+		d.buckets = append(d.buckets, b)
+	}
+	return nil
+}
+
+// Run sends until ctx ends, then lets requests under way finish within the
+// drain timeout and records them. It returns early, with the reason, when the
+// ledger can no longer be written.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	// Work outlives ctx by the drain timeout; fetching does not.
+	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	fetching, stop := context.WithCancel(ctx)
+	defer stop()
+	group, fetching := errgroup.WithContext(fetching)
+	for _, b := range d.buckets {
+		for lane := range outbox.Lanes {
+			group.Go(func() error { return d.fetch(fetching, b, lane) })
+		}
+	}
+	group.Go(func() error { return d.schedule(fetching, work) })
+	group.Go(func() error { return d.report(fetching) })
+	err := group.Wait()
+	d.drain(work, abandon)
+	for _, a := range d.accounts {
+		a.client.Close()
+	}
+	d.publish(context.WithoutCancel(ctx))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return cmp.Or(d.failure, err)
+}
+
+// drain hands back what was claimed and not begun, and waits for the rest.
+func (d *Dispatcher) drain(work context.Context, abandon func()) {
+	d.mu.Lock()
+	d.stopping = true
+	for lane := range d.ready {
+		for _, x := range d.ready[lane] {
+			d.work.Go(func() { d.handBack(work, x) })
+		}
+		d.ready[lane] = nil
+	}
+	d.mu.Unlock()
+	late := time.AfterFunc(d.cfg.DrainTimeout, abandon)
+	defer late.Stop()
+	d.work.Wait()
+}
+
+// schedule lets messages go whenever something has changed or a time has come.
+func (d *Dispatcher) schedule(ctx, work context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.wake:
+		case <-timer.C:
+		}
+		next, err := d.letGo(work)
+		if err != nil {
+			return err
+		}
+		timer.Reset(next)
+	}
+}
+
+// Working tells whether the row is claimed or under way.
+func (d *Dispatcher) Working(id int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.inHand[id]
+}
+
+// Gated tells whether the bucket has a reason not to send now: a gate, or its limit.
+func (d *Dispatcher) Gated(bucket outbox.Bucket) bool {
+	now := d.cfg.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, b := range d.buckets {
+		if b.Bucket == bucket {
+			return d.gates.strongest(b) != nil || b.limiter.State(now).Parked
+		}
+	}
+	return true // not configured: nothing fetches for it
+}
+
+// poke makes the scheduler look again.
+func (d *Dispatcher) poke() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// fail ends the dispatcher: without a ledger nothing may be sent.
+func (d *Dispatcher) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failure == nil {
+		d.failure = err
+	}
+	d.stopping = true
+	d.poke()
+}
+
+// random is the jitter of backoffs.
+func random() float64 { return rand.Float64() }

@@ -1,0 +1,221 @@
+package dispatcher
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	// inARow is how many failures, one after the other, make a bucket degraded.
+	inARow = 5
+	// longestRefusedProbe bounds the doubling wait between probes of a refused key.
+	longestRefusedProbe = 10 * time.Minute
+	// longestAlone bounds the doubling wait of a message that fails by itself.
+	longestAlone = 15 * time.Minute
+	// maxAlone bounds the waits that are remembered.
+	maxAlone = 1024
+)
+
+// learn draws the consequences of an answer for the gates, and gives a message
+// that is alone with its failure a wait of its own. It requires that d.mu is held.
+func (d *Dispatcher) learn(x *delivery, key APIKey, a Answer, j *Judgement) {
+	b := x.b
+	b.note(a, j)
+	if j.State.Settled() {
+		delete(b.alone, x.c.ID)
+	}
+	switch j.Verdict {
+	case Sent:
+		d.accepted(x, key, a)
+	case Refused, InProgress:
+		d.answered(b, a)
+	case Throttled:
+		d.answered(b, a)
+		d.logPark(b, a)
+	case Retry, Ambiguous:
+		d.failed(b, a, j)
+	case NeverLeft:
+		b.failures = inARow - 1 // one is enough: nothing gets through
+		d.failed(b, a, j)
+	case Unauthorized:
+		if key == b.account.key {
+			d.hold(b, "account:"+b.Account, ByUnauthorized, a, fmt.Sprintf("the API refuses the key (%s)", describe(a, j)))
+		}
+	case Unpaid:
+		if first := b.unpaid; first == 0 || first == x.c.ID {
+			b.unpaid = x.c.ID
+			d.waitAlone(x, a, j)
+			break
+		}
+		d.hold(b, "bucket:"+b.String(), ByUnpaid, a, unpaidReason(a, j))
+	case NotAPI:
+		if first := b.account.stranger; first == 0 || first == x.c.ID {
+			b.account.stranger = x.c.ID
+			d.waitAlone(x, a, j)
+			break
+		}
+		d.hold(b, "account:"+b.Account, ByNotAPI, a, fmt.Sprintf("something else answers in the API's place (%s)", describe(a, j)))
+	}
+	if x.probe {
+		d.probed(b, a.EndedAt)
+	}
+}
+
+// note keeps what people look up first.
+func (b *bucket) note(a Answer, j *Judgement) {
+	if a.RequestID != "" {
+		b.last.requestID = a.RequestID
+	}
+	if j.ErrorCode != "" {
+		b.last.errorCode = j.ErrorCode
+	}
+	switch j.Verdict {
+	case Sent:
+		b.sent.add(a.EndedAt, 1)
+		b.last.refusals = 0
+	case Refused:
+		b.last.refusals++
+	}
+}
+
+// accepted clears what a message that goes through disproves: holds and
+// degraded gates that rose before it was sent. A replay proves only that the
+// API answers, an old key nothing about today's.
+func (d *Dispatcher) accepted(x *delivery, key APIKey, a Answer) {
+	d.answered(x.b, a)
+	x.b.ramp.success(d.seats)
+	if a.Replayed || key != x.b.account.key {
+		return
+	}
+	x.b.unpaid = 0
+	for g := range d.gates.of(x.b) {
+		if g.Kind == Held && g.Since.Before(a.StartedAt) {
+			d.lower(g, "a message was accepted")
+		}
+	}
+}
+
+// answered clears what any answer of the API disproves: that it fails, or that
+// something else stands in its place.
+func (d *Dispatcher) answered(b *bucket, a Answer) {
+	b.failures, b.account.stranger = 0, 0
+	for g := range d.gates.of(b) {
+		if (g.Kind == Degraded || g.SetBy == ByNotAPI) && g.Since.Before(a.StartedAt) {
+			d.lower(g, "the API answers")
+		}
+	}
+}
+
+// failed counts failures in a row; enough of them make the bucket degraded.
+func (d *Dispatcher) failed(b *bucket, a Answer, j *Judgement) {
+	if a.Stopped {
+		return
+	}
+	b.failures++
+	if b.failures < inARow {
+		return
+	}
+	id := gateID{"bucket:" + b.String(), Degraded, ByFailures}
+	if d.gates.find(id) == nil {
+		wait := min(d.cfg.Policy.BackoffBase, d.cfg.ProbeInterval)
+		d.raise(id, fmt.Sprintf("the API fails (%s)", describe(a, j)), a, wait)
+	}
+}
+
+// hold raises a gate that needs a cure.
+func (d *Dispatcher) hold(b *bucket, scope, setBy string, a Answer, reason string) {
+	id := gateID{scope, Held, setBy}
+	if g := d.gates.find(id); g != nil {
+		g.Reason = reason
+		d.gates.unsaved[id] = true
+		return
+	}
+	d.raise(id, reason, a, d.cfg.ProbeInterval)
+}
+
+func (d *Dispatcher) raise(id gateID, reason string, a Answer, wait time.Duration) {
+	d.gates.add(Gate{
+		Scope: id.scope, Kind: id.kind, SetBy: id.setBy, Reason: reason,
+		Since: a.EndedAt, Until: a.EndedAt.Add(wait), RequestID: a.RequestID,
+	}, wait)
+	d.cfg.Log.Warn("gate up", "scope", id.scope, "state", id.kind, "by", id.setBy, "status", a.Status, "request_id", a.RequestID)
+}
+
+// lower takes a gate down and lets its buckets begin gently.
+func (d *Dispatcher) lower(g *gate, why string) {
+	d.gates.remove(g)
+	for _, b := range d.buckets {
+		for _, scope := range b.scopes {
+			if scope == g.Scope {
+				b.ramp.begin()
+			}
+		}
+	}
+	d.cfg.Log.Info("gate down", "scope", g.Scope, "state", g.Kind, "by", g.SetBy, "why", why)
+}
+
+// probed ends a probe. Gates that still stand are probed again later: a refused
+// key after twice the wait, up to 10 min; a failing API likewise up to the
+// probe interval; the others at that interval. The end of a hold only moves later.
+func (d *Dispatcher) probed(b *bucket, now time.Time) {
+	for g := range d.gates.of(b) {
+		if !g.probing {
+			continue
+		}
+		g.probing = false
+		switch g.SetBy {
+		case ByUnauthorized:
+			g.interval = min(2*g.interval, longestRefusedProbe)
+		case ByFailures:
+			g.interval = min(2*g.interval, d.cfg.ProbeInterval)
+		}
+		g.Until = later(g.Until, now.Add(g.interval))
+		d.gates.unsaved[g.id()] = true
+	}
+}
+
+// waitAlone makes a message wait that fails while nothing says that others
+// would, each time twice as long.
+func (d *Dispatcher) waitAlone(x *delivery, a Answer, j *Judgement) {
+	b := x.b
+	wait, found := b.alone[x.c.ID]
+	if !found {
+		wait = d.cfg.ProbeInterval
+		if len(b.alone) >= maxAlone {
+			clear(b.alone)
+		}
+	}
+	b.alone[x.c.ID] = min(2*wait, longestAlone)
+	j.DueAt = later(j.DueAt, a.EndedAt.Add(wait))
+}
+
+func (d *Dispatcher) logPark(b *bucket, a Answer) {
+	d.cfg.Log.Debug("429", "bucket", b.String(), "request_id", a.RequestID)
+}
+
+// describe names an answer by its status and code; texts of an API can hold anything.
+func describe(a Answer, j *Judgement) string {
+	if a.Status == 0 {
+		return j.ErrorCode
+	}
+	return fmt.Sprintf("%d %s", a.Status, j.ErrorCode)
+}
+
+func unpaidReason(a Answer, j *Judgement) string {
+	reason := fmt.Sprintf("the balance is too low (%s)", describe(a, j))
+	if a.RequiredAmount != "" {
+		reason += ", required: " + a.RequiredAmount
+	}
+	if a.TopupURL != "" {
+		reason += ", top up at " + a.TopupURL
+	}
+	return reason
+}
+
+// SettleLost judges an attempt whose daemon died: it may have been sent.
+func SettleLost(c Claim, p Policy, now time.Time) Judgement {
+	a := Answer{StartedAt: c.ClaimedAt, EndedAt: now, Left: true, Fault: faultCut, ErrorMessage: "the daemon died during this attempt"}
+	j := settle(c, a, Ambiguous, p, now, func() float64 { return 0 })
+	j.Verdict, j.ErrorCode = Lost, "lost"
+	return j
+}

@@ -1,0 +1,225 @@
+package dispatcher
+
+import (
+	"context"
+	"time"
+
+	"weir/limiter"
+)
+
+// reportEvery is how often the gauges are stored while they change.
+const reportEvery = 500 * time.Millisecond
+
+// report stores gates and gauges as they change, and looks for a new key while
+// one is refused.
+func (d *Dispatcher) report(ctx context.Context) error {
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		for _, a := range d.accounts {
+			if d.keyRefused(a) {
+				d.readKey(a)
+			}
+		}
+		if err := d.publish(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// publish stores what has changed since the last time.
+func (d *Dispatcher) publish(ctx context.Context) error {
+	put, drop := d.unsavedGates()
+	for _, g := range put {
+		if err := d.cfg.Board.PutGate(ctx, g); err != nil {
+			return err
+		}
+	}
+	for _, g := range drop {
+		if err := d.cfg.Board.DropGate(ctx, g); err != nil {
+			return err
+		}
+	}
+	gauges := d.gauges()
+	if err := d.publishParks(ctx, gauges); err != nil {
+		return err
+	}
+	return d.cfg.Board.Report(ctx, gauges)
+}
+
+// publishParks keeps the stored parks equal to the shown ones.
+func (d *Dispatcher) publishParks(ctx context.Context, gauges []Gauges) error {
+	for i, g := range gauges {
+		park := Gate{Scope: "bucket:" + g.Bucket.String(), Kind: Parked, Reason: g.Reason, Since: g.Since, Until: g.Until, SetBy: ByLimit}
+		b := d.buckets[i]
+		switch {
+		case g.State == Parked && !g.Until.Equal(b.parkStored):
+			if err := d.cfg.Board.PutGate(ctx, park); err != nil {
+				return err
+			}
+			b.parkStored = g.Until
+		case g.State != Parked && !b.parkStored.IsZero():
+			if err := d.cfg.Board.DropGate(ctx, park); err != nil {
+				return err
+			}
+			b.parkStored = time.Time{}
+		}
+	}
+	return nil
+}
+
+func (d *Dispatcher) unsavedGates() (put, drop []Gate) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id := range d.gates.unsaved {
+		if g := d.gates.find(id); g != nil {
+			put = append(put, g.Gate)
+		} else {
+			drop = append(drop, Gate{Scope: id.scope, Kind: id.kind, SetBy: id.setBy})
+		}
+	}
+	clear(d.gates.unsaved)
+	return put, drop
+}
+
+// gauges are those of every bucket.
+func (d *Dispatcher) gauges() []Gauges {
+	now := d.cfg.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]Gauges, len(d.buckets))
+	for i, b := range d.buckets {
+		all[i] = d.gaugesOf(b, now)
+	}
+	return all
+}
+
+func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
+	s := b.limiter.State(now)
+	g := Gauges{
+		Bucket: b.Bucket, State: Running, LimitScope: b.account.limitScope(),
+		Window: s.Window, SentLastMinute: b.sent.total(now),
+		LastRequestID: b.last.requestID, LastErrorCode: b.last.errorCode,
+	}
+	if s.Known {
+		g.RateLimit, g.Remaining, g.Reset = &s.Limit, &s.Remaining, s.Reset
+	}
+	if s.ClockKnown {
+		g.ClockOffset = &s.ClockOffset
+	}
+	switch gate := d.gates.strongest(b); {
+	case gate != nil:
+		g.State, g.Reason, g.Since, g.Until = gate.Kind, gate.Reason, gate.Since, gate.Until
+	case s.Parked:
+		g.State, g.Reason, g.Until = Parked, s.Reason, s.Until
+	case b.ramp.width > 0:
+		g.Reason = "opening gently after a gate"
+	}
+	if g.State == Running || g.State == Parked {
+		g.Rate = b.rate(s, now)
+	}
+	if g.Since.IsZero() {
+		g.Since = b.shown.Since
+		if g.State != b.shown.State || g.Since.IsZero() {
+			g.Since = now
+		}
+	}
+	b.shown = g
+	return g
+}
+
+// rate is what the bucket gets done per second: what the limit allows, or where
+// none is known, what it did in the last minute.
+func (b *bucket) rate(s limiter.State, now time.Time) float64 {
+	if s.Rate > 0 {
+		return s.Rate
+	}
+	return float64(b.sent.total(now)) / 60
+}
+
+func (a *account) limitScope() string {
+	if a.cfg.SharedLimit {
+		return "key"
+	}
+	return "channel"
+}
+
+func (d *Dispatcher) keyRefused(a *account) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.gates.find(gateID{"account:" + a.cfg.Name, Held, ByUnauthorized}) != nil
+}
+
+// readKey takes a key that has changed, and then lets the hold be probed at once.
+func (d *Dispatcher) readKey(a *account) {
+	key, err := a.cfg.Key()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil || key == a.key {
+		return
+	}
+	a.key = key
+	d.cfg.Log.Info("the API key has changed", "account", a.cfg.Name)
+	if g := d.gates.find(gateID{"account:" + a.cfg.Name, Held, ByUnauthorized}); g != nil {
+		g.Until, g.interval = d.cfg.Now(), d.cfg.ProbeInterval
+		d.gates.unsaved[g.id()] = true
+	}
+	d.poke()
+}
+
+// Restore takes the gates that stood when the daemon before ended. Holds that
+// are overdue are probed at once; a park is kept until the first answer.
+func (d *Dispatcher) Restore(stored []Gate) {
+	now := d.cfg.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, g := range stored {
+		if g.Kind != Parked {
+			d.gates.add(g, d.cfg.ProbeInterval)
+			continue
+		}
+		for _, b := range d.buckets {
+			if b.scopes[2] == g.Scope {
+				b.parkStored = g.Until
+				b.limiter.Restore(now, limiter.Memory{Until: g.Until})
+			}
+		}
+	}
+	clear(d.gates.unsaved)
+}
+
+// Reload follows what operators have changed in the stored gates: pauses, and
+// probes that they ask for (a gate whose end has been set to its beginning).
+func (d *Dispatcher) Reload(stored []Gate) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	paused := make(map[gateID]bool)
+	for _, g := range stored {
+		id := g.id()
+		standing := d.gates.find(id)
+		switch {
+		case g.Kind == Paused && standing == nil:
+			d.gates.add(g, 0)
+			delete(d.gates.unsaved, id)
+			d.cfg.Log.Info("gate up", "scope", g.Scope, "state", g.Kind, "by", g.SetBy)
+		case g.Kind == Paused:
+			standing.Reason, standing.Until = g.Reason, g.Until
+		case standing != nil && g.Until.Equal(g.Since):
+			standing.Until = d.cfg.Now()
+			d.gates.unsaved[id] = true
+		}
+		paused[id] = g.Kind == Paused
+	}
+	for _, standing := range d.gates.all() {
+		if standing.Kind == Paused && !paused[standing.id()] {
+			d.lower(standing, "resumed by an operator")
+			delete(d.gates.unsaved, standing.id())
+		}
+	}
+	d.poke()
+}

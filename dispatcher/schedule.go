@@ -1,0 +1,248 @@
+package dispatcher
+
+import (
+	"context"
+	"time"
+
+	"weir/outbox"
+)
+
+// lookAgain bounds how long the scheduler sleeps when nothing is to be expected.
+const lookAgain = time.Second
+
+// normalsPerBulk is how many normal messages go for each bulk one while both wait.
+const normalsPerBulk = 8
+
+// batch is what one bucket may claim now.
+type batch struct {
+	b     *bucket
+	refs  []outbox.Ref
+	bulk  int // of the refs
+	probe bool
+}
+
+// letGo claims whatever may go now and says when to look again by time alone.
+func (d *Dispatcher) letGo(work context.Context) (time.Duration, error) {
+	now := d.cfg.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failure != nil || d.stopping {
+		return lookAgain, d.failure
+	}
+	next := now.Add(lookAgain)
+	d.turn++
+	for i := range d.buckets {
+		b := d.buckets[(d.turn+i)%len(d.buckets)]
+		x, until := d.take(b, now)
+		if !until.IsZero() && until.Before(next) {
+			next = until
+		}
+		if len(x.refs) > 0 {
+			d.work.Go(func() { d.claim(work, x) })
+		}
+	}
+	return max(next.Sub(now), 100*time.Microsecond), nil
+}
+
+// take picks the references that b may claim now. It charges their tokens and
+// seats. It requires that d.mu is held.
+func (d *Dispatcher) take(b *bucket, now time.Time) (batch, time.Time) {
+	for _, g := range d.gates.lapsed(b, now) {
+		d.lower(g, "its time is over")
+	}
+	x := batch{b: b}
+	if b.idle() {
+		return x, time.Time{}
+	}
+	w, until := d.gates.way(b, now)
+	if w == closed {
+		return x, until
+	}
+	if w == probe {
+		until = d.takeProbe(&x, now)
+	} else {
+		until = d.takeOpen(&x, d.roomFor(b), now)
+	}
+	b.seats += len(x.refs)
+	d.bulk.seats += x.bulk
+	for lane := range b.room {
+		select {
+		case b.room[lane] <- struct{}{}:
+		default:
+		}
+	}
+	return x, until
+}
+
+func (b *bucket) idle() bool {
+	return b.waiting[high].len()+b.waiting[normal].len()+b.waiting[bulk].len() == 0
+}
+
+// roomFor is how many more messages b may claim.
+func (d *Dispatcher) roomFor(b *bucket) int {
+	taken := 0
+	for _, other := range d.buckets {
+		taken += other.seats
+	}
+	most := d.seats
+	if d.contended(b) {
+		most = d.seats / 2
+	}
+	if b.ramp.width > 0 {
+		most = min(most, b.ramp.width)
+	}
+	return max(0, min(d.seats-taken, most-b.seats))
+}
+
+// contended tells whether another bucket has messages that could go.
+func (d *Dispatcher) contended(b *bucket) bool {
+	for _, other := range d.buckets {
+		if other != b && (other.posting > 0 || !other.idle()) && d.gates.strongest(other) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// takeOpen picks by lane: high first, then normal and bulk by their weights.
+func (d *Dispatcher) takeOpen(x *batch, room int, now time.Time) time.Time {
+	b := x.b
+	urgent, until := b.grant(now, true, min(room, b.waiting[high].len()))
+	x.refs = b.waiting[high].take(urgent, x.refs)
+	room -= urgent
+	bulkRoom := max(0, min(b.waiting[bulk].len(), d.seats*3/4-d.bulk.seats))
+	rest, later := b.grant(now, false, min(room, b.waiting[normal].len()+bulkRoom))
+	if until.IsZero() || (!later.IsZero() && later.Before(until)) {
+		until = later
+	}
+	for ; rest > 0; rest-- {
+		lane := normal
+		if b.waiting[normal].len() == 0 || (bulkRoom > 0 && b.normals >= normalsPerBulk) {
+			lane = bulk
+		}
+		if lane == bulk {
+			b.normals = 0
+			bulkRoom--
+			x.bulk++
+		} else {
+			b.normals++
+		}
+		x.refs = b.waiting[lane].take(1, x.refs)
+	}
+	return until
+}
+
+// grant asks the limiter for n tokens.
+func (b *bucket) grant(now time.Time, urgent bool, n int) (int, time.Time) {
+	if n == 0 {
+		return 0, time.Time{}
+	}
+	return b.limiter.Grant(now, urgent, n)
+}
+
+// takeProbe picks one message that has not tried the gates yet: of the highest
+// lane, the oldest.
+func (d *Dispatcher) takeProbe(x *batch, now time.Time) time.Time {
+	b := x.b
+	if n, until := b.limiter.Grant(now, true, 1); n == 0 {
+		return until
+	}
+	tried := d.gates.tried(b)
+	for range 2 {
+		for lane := range b.waiting {
+			if ref, found := b.waiting[lane].takeUntried(tried); found {
+				x.refs, x.probe = append(x.refs, ref), true
+				if lane == bulk {
+					x.bulk = 1
+				}
+				d.gates.beginProbe(b, ref.ID)
+				return time.Time{}
+			}
+		}
+		d.gates.forgetTried(b)
+		clear(tried)
+	}
+	return time.Time{}
+}
+
+// delivery is a claimed message on its way through a worker.
+type delivery struct {
+	b     *bucket
+	c     Claim
+	lane  int
+	probe bool
+}
+
+// claim turns a batch into deliveries. What the ledger does not give is stale:
+// its tokens and seats go back.
+func (d *Dispatcher) claim(work context.Context, x batch) {
+	claims, err := d.cfg.Ledger.Claim(context.WithoutCancel(work), x.b.account.scope, x.refs)
+	if err != nil {
+		d.fail(err)
+	}
+	now := d.cfg.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	bulkClaimed := 0
+	for _, c := range claims {
+		y := &delivery{b: x.b, c: c, lane: laneIndex(c.Lane), probe: x.probe}
+		d.inHand[c.ID] = true
+		if y.lane == bulk {
+			bulkClaimed++
+		}
+		if d.stopping {
+			d.work.Go(func() { d.handBack(work, y) })
+			continue
+		}
+		d.ready[y.lane] = append(d.ready[y.lane], y)
+	}
+	if unused := len(x.refs) - len(claims); unused > 0 {
+		x.b.limiter.Return(now, unused)
+		x.b.seats -= unused
+		d.bulk.seats -= x.bulk - bulkClaimed
+		if x.probe {
+			d.gates.abandonProbe(x.b, x.refs[0].ID)
+		}
+		d.poke()
+	}
+	d.begin(work)
+}
+
+// begin puts claimed messages on the wire as far as there are workers. It
+// requires that d.mu is held.
+func (d *Dispatcher) begin(work context.Context) {
+	for d.posting < d.cfg.Concurrency {
+		x := d.nextReady()
+		if x == nil {
+			return
+		}
+		d.posting++
+		x.b.posting++
+		if x.lane == bulk {
+			d.bulk.posting++
+		}
+		d.work.Go(func() { d.deliver(work, x) })
+	}
+}
+
+// nextReady takes the first claimed message for which there is a worker: bulk
+// leaves a quarter of them alone, a bucket half of them when others need them.
+func (d *Dispatcher) nextReady() *delivery {
+	for lane := range d.ready {
+		if lane == bulk && d.bulk.posting >= max(1, d.cfg.Concurrency*3/4) {
+			continue
+		}
+		for i, x := range d.ready[lane] {
+			if x.b.posting >= max(1, d.cfg.Concurrency/2) && d.contended(x.b) {
+				continue
+			}
+			if i == 0 {
+				d.ready[lane] = d.ready[lane][1:]
+			} else {
+				d.ready[lane] = append(d.ready[lane][:i:i], d.ready[lane][i+1:]...)
+			}
+			return x
+		}
+	}
+	return nil
+}

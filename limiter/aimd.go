@@ -1,0 +1,169 @@
+package limiter
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	// cut is what a refusal leaves of the rate.
+	cut = 0.9
+	// slowly and quickly are how much of itself the rate gains with each answer:
+	// near the rate that was last refused, and elsewhere.
+	slowly, quickly = 5e-5, 1e-3
+	// slowest keeps a rate from vanishing, in requests per second.
+	slowest = 1.0 / 60
+)
+
+// pacer finds the pace of a server that does not tell it: additive increase,
+// multiplicative decrease.
+//
+// Until the first refusal only the number of requests under way grows. The rate
+// that was then admitted, waits included, is where the pace begins.
+type pacer struct {
+	width    int // how many may be under way before the first refusal
+	answers  int
+	bucket   *rate.Limiter // nil before the first refusal
+	perSec   float64       // 0 until measured
+	refusedR float64       // the rate that was last refused
+	spare    int           // tokens that came back unused
+
+	accepted int       // since the last recovery
+	since    time.Time // of the last recovery, or the first request
+	cutAt    time.Time // of the last refusal that counted
+	until    time.Time // parked
+	blocked  bool      // refused, and not admitted since
+	refusals int       // in a row
+	opening  opening
+}
+
+// admitted takes an answer that was no refusal.
+func (p *pacer) admitted(sent, now time.Time, most int) {
+	p.accepted++
+	switch {
+	case p.blocked:
+		if !sent.Before(p.cutAt) {
+			p.recover(now)
+		}
+	case p.bucket == nil:
+		if p.answers++; p.answers%8 == 0 {
+			p.width = min(p.width+1, most)
+		}
+	default:
+		gain := quickly
+		if p.perSec > 0.9*p.refusedR && p.perSec < 1.05*p.refusedR {
+			gain = slowly
+		}
+		p.set(now, p.perSec*(1+gain))
+	}
+}
+
+// recover begins again after a refusal, at no more than what was admitted on
+// average since the last recovery.
+func (p *pacer) recover(now time.Time) {
+	perSec := p.perSec
+	if passed := now.Sub(p.since).Seconds(); passed > 0 {
+		measured := float64(p.accepted) / passed * cut
+		if perSec == 0 {
+			perSec = measured
+		}
+		perSec = min(perSec, max(measured, perSec/2))
+	}
+	p.restart(now)
+	p.set(now, perSec)
+}
+
+func (p *pacer) restart(now time.Time) {
+	p.accepted, p.since = 0, now
+	p.blocked, p.refusals, p.spare = false, 0, 0
+}
+
+func (p *pacer) set(now time.Time, perSec float64) {
+	p.perSec = max(perSec, slowest)
+	// A burst makes up for the granularity of timers.
+	burst := max(1, int(p.perSec/50))
+	if p.bucket == nil {
+		p.bucket = rate.NewLimiter(rate.Limit(p.perSec), burst)
+		return
+	}
+	p.bucket.SetLimitAt(now, rate.Limit(p.perSec))
+	p.bucket.SetBurstAt(now, burst)
+}
+
+// refused takes a 429. All that was under way when the first of them came tells
+// no more than that one.
+func (p *pacer) refused(sent, now time.Time, wait time.Duration) {
+	if sent.Before(p.cutAt) {
+		return
+	}
+	if !p.blocked && p.perSec > 0 {
+		p.refusedR = p.perSec
+		p.set(now, p.perSec*cut)
+	}
+	if wait == 0 {
+		wait = min(100*time.Millisecond<<min(p.refusals, 16), time.Minute)
+	}
+	p.refusals++
+	p.blocked, p.cutAt = true, now
+	p.until = now.Add(min(wait, longestPark))
+	p.opening = opening{width: 1}
+}
+
+// room tells how many requests may go now, and when there is room for more.
+func (p *pacer) room(d demand) (int, time.Time) {
+	switch {
+	case d.now.Before(p.until):
+		return 0, p.until
+	case p.blocked:
+		if d.out == 0 {
+			p.opening.used = 0
+		}
+		return p.opening.room(d.now, d.hedge())
+	case p.bucket == nil:
+		return max(p.width-d.out, 0), time.Time{}
+	}
+	tokens := p.bucket.TokensAt(d.now)
+	n := max(int(tokens), 0)
+	missing := (float64(n+1) - tokens) / p.perSec
+	return n + p.spare, d.now.Add(time.Duration(missing*float64(time.Second)) + time.Microsecond)
+}
+
+func (p *pacer) take(now time.Time, n int) {
+	switch {
+	case p.since.IsZero():
+		p.since = now
+	case p.blocked:
+		p.opening.take(now, n)
+	case p.bucket != nil:
+		used := min(n, p.spare)
+		p.spare -= used
+		p.bucket.AllowN(now, n-used)
+	}
+}
+
+func (p *pacer) giveBack(n int) {
+	switch {
+	case p.blocked:
+		p.opening.giveBack(n)
+	case p.bucket != nil:
+		p.spare = min(p.spare+n, p.bucket.Burst())
+	}
+}
+
+// seed begins with a rate that is known from elsewhere.
+func (p *pacer) seed(now time.Time, perSec float64) {
+	p.restart(now)
+	if p.bucket == nil {
+		p.set(now, perSec)
+	}
+}
+
+// follow begins to measure with what a window admitted that is no longer
+// believed in.
+func (p *pacer) follow(now time.Time, admitted int, since time.Time) {
+	p.restart(now)
+	if !since.IsZero() {
+		p.accepted, p.since = admitted, since
+	}
+}

@@ -1,0 +1,115 @@
+package limiter
+
+import "time"
+
+// demand is who asks for room, and what is under way.
+type demand struct {
+	now    time.Time
+	out    int           // tokens that are out
+	flying int           // of these on the wire
+	rtt    time.Duration // usual round trip
+	share  float64       // of the limit, kept from this lane
+}
+
+// hedge is after how long another request asks what the first did not tell. The
+// constant covers the way from grant to wire.
+func (d demand) hedge() time.Duration { return 3*d.rtt + 10*time.Millisecond }
+
+// room tells how many requests may go now, and from when on, by time alone,
+// there is room for more (zero: only an answer can tell).
+func (w *window) room(d demand) (int, time.Time) {
+	if !w.confirmed {
+		return w.openingRoom(d)
+	}
+	credit := w.credit(d)
+	if credit <= 0 {
+		return w.trial(d)
+	}
+	if w.predicted && w.length == 0 {
+		// No two Resets have told the length yet, so this may be no window.
+		credit = min(credit, w.few()-d.out)
+	}
+	kept := w.kept(d)
+	if kept == 0 {
+		return credit, w.end
+	}
+	return max(credit-kept, 0), w.melted(d, min(credit, kept))
+}
+
+// credit is how many more requests the window surely admits.
+func (w *window) credit(d demand) int {
+	sure := w.left - d.out - w.lost - len(w.unreported)
+	if w.confirmed && !w.predicted && w.rivals.none() {
+		// What the server has counted and nobody else can have sent is ours, and
+		// charged already: its answers are on their way.
+		sure += min(max(w.limit-w.left-w.rivals.own-w.lost-len(w.unreported), 0), d.flying)
+	}
+	return sure - w.rivals.charge(d.now.Sub(w.leftAt)+d.rtt)
+}
+
+func (w *window) openingRoom(d demand) (int, time.Time) {
+	free := w.limit - d.out - w.lost
+	if d.out == 0 {
+		// Whatever went before is lost, and somebody has to ask.
+		w.opening.used = 0
+		free = max(free, 1)
+	}
+	n, next := w.opening.room(d.now, d.hedge())
+	if free <= n {
+		return max(free, 0), time.Time{}
+	}
+	return n, next
+}
+
+// trial lets one request go where the credit is used up but may be wrong.
+func (w *window) trial(d demand) (int, time.Time) {
+	if d.out > 0 {
+		return 0, w.end
+	}
+	at := w.leftAt.Add(max(2*w.length, longestPark))
+	switch {
+	case w.predicted && (w.length == 0 || w.checks.due <= 0):
+		at = d.now
+	case w.left > w.lost+len(w.unreported):
+		// Only the guess at what others use stands against it.
+		at = w.leftAt.Add(max(2*time.Second, d.hedge()))
+	}
+	if !d.now.Before(at) {
+		return 1, w.end
+	}
+	if !w.end.IsZero() && w.end.Before(at) {
+		at = w.end
+	}
+	return 0, at
+}
+
+// kept is the reserve: a share of the limit that melts to nothing in a straight
+// line before the window ends, so that none of it is wasted. What trickles out
+// of it also notices a limit that has changed.
+func (w *window) kept(d demand) int {
+	last, length := w.melt(d)
+	if d.share == 0 || length <= 0 {
+		return 0
+	}
+	ahead := min(float64(last.Sub(d.now))/float64(length), 1)
+	return int(d.share * float64(w.limit) * max(ahead, 0))
+}
+
+// melted is when fewer than n are kept.
+func (w *window) melted(d demand, n int) time.Time {
+	last, length := w.melt(d)
+	ahead := float64(n) / (d.share * float64(w.limit))
+	return last.Add(time.Millisecond - time.Duration(ahead*float64(length)))
+}
+
+// melt gives when the reserve is gone, early enough for the last of it to be
+// used, and how long it melts.
+func (w *window) melt(d demand) (last time.Time, length time.Duration) {
+	if w.end.IsZero() {
+		return time.Time{}, 0
+	}
+	if length = w.length; length == 0 {
+		length = w.end.Sub(w.first)
+	}
+	return w.end.Add(-min(length/4, 2*d.rtt+50*time.Millisecond)), length
+}

@@ -1,0 +1,267 @@
+// Package limiter paces requests to an API so that they use all of its limit
+// and none is refused.
+//
+// A Limiter stands between a dispatcher and the API: it grants tokens, one for
+// each request, and learns from every answer. It needs to be told nothing: the
+// limit, the window, the server's clock and its habits are taken from the
+// X-RateLimit headers, and where there are none, from what is admitted and
+// refused.
+//
+// It promises never to hang: while no request is under way, a token is granted
+// at the latest one window and a second later, or where the window's length is
+// unknown, when the server's own waiting time is over, 15 minutes at most. It
+// opens a fixed window only when the one before has surely ended.
+//
+// It does not promise that no request is refused: other clients, a lowered
+// limit, or a server without headers show themselves only by a refusal. It does
+// not queue, wait or send, starts nothing, and reads no clock.
+package limiter
+
+import (
+	"net/http"
+	"sync"
+	"time"
+)
+
+// busyShare is the reserve while the high lane is in use.
+const busyShare = 0.25
+
+// Config sets up a Limiter.
+type Config struct {
+	// MaxInFlight is how many tokens may be out at once. Defaults to 128.
+	MaxInFlight int
+	// Reserve is the share of the limit that ordinary lanes leave to the urgent
+	// one, from 0 (none) to 1. It rises to 0.25 while the urgent lane is busy.
+	Reserve float64
+}
+
+// Limiter decides how many requests may be sent now to what one limit of the
+// server covers. Use New. It is safe for concurrent use. The times that are
+// handed in must come from one clock that does not jump; one that was set is
+// survived, not followed.
+type Limiter struct {
+	cfg Config
+
+	mu     sync.Mutex
+	last   time.Time // the latest time that was handed in
+	held   int       // granted, not on the wire
+	flying int       // on the wire
+	rtt    time.Duration
+	urgent time.Time // when the urgent lane last got a token
+	hint   Memory    // what was restored, until an answer comes
+	clock  offset
+	win    window
+	pace   pacer
+}
+
+// Ticket stands for one request on the wire.
+type Ticket struct{ sent time.Time }
+
+// Answer is what the server said to one request.
+type Answer struct {
+	Status int
+	Headers
+}
+
+// New returns a Limiter that knows nothing yet and so begins with one request
+// at a time.
+func New(cfg Config) *Limiter {
+	if cfg.MaxInFlight <= 0 {
+		cfg.MaxInFlight = 128
+	}
+	cfg.Reserve = min(max(cfg.Reserve, 0), 1)
+	return &Limiter{cfg: cfg, pace: pacer{width: 1}}
+}
+
+// Grant takes up to n tokens. If fewer are granted, retryAt tells when more may
+// be had by time alone; it is zero if only an answer can change that. Urgent is
+// for the high lane, which may use the reserve.
+func (l *Limiter) Grant(now time.Time, urgent bool, n int) (granted int, retryAt time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = l.advance(now)
+	if now.Before(l.hint.Until) {
+		return 0, l.hint.Until
+	}
+	d := demand{now: now, out: l.held + l.flying, flying: l.flying, rtt: l.rtt}
+	if !urgent {
+		d.share = l.share(now)
+	}
+	free := l.cfg.MaxInFlight - d.out
+	room, next := l.room(d)
+	if free <= room {
+		room, next = max(free, 0), time.Time{}
+	}
+	if granted = max(min(n, room), 0); granted > 0 {
+		l.take(now, granted)
+		if urgent {
+			l.urgent = now
+		}
+	}
+	if granted >= n {
+		return granted, time.Time{}
+	}
+	return granted, next
+}
+
+// Return gives back n tokens that were granted and are not used.
+func (l *Limiter) Return(now time.Time, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.advance(now)
+	n = min(n, l.held)
+	l.held -= n
+	if l.windowed() {
+		l.win.opening.giveBack(n)
+	} else {
+		l.pace.giveBack(n)
+	}
+}
+
+// Sent says that the request of a granted token goes on the wire now. Its
+// Ticket must be handed to Answered or to Lost, once.
+func (l *Limiter) Sent(now time.Time) Ticket {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held--
+	l.flying++
+	return Ticket{sent: l.advance(now)}
+}
+
+// Answered takes the answer to a request, whatever its status.
+func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = l.advance(now)
+	if t.sent.After(now) {
+		t.sent = now
+	}
+	l.flying--
+	l.hint = Memory{}
+	l.measure(now.Sub(t.sent))
+	if !a.Date.IsZero() {
+		l.clock.observe(t.sent, now, a.Date)
+	}
+	s := sample{
+		Headers: a.Headers, sent: t.sent, received: now,
+		refused: a.Status == http.StatusTooManyRequests,
+		success: a.Status >= 200 && a.Status < 300,
+	}
+	l.learn(s)
+}
+
+// Lost says that no answer to the request will come. As the server may have
+// counted it, it stays charged until the window ends.
+func (l *Limiter) Lost(t Ticket, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.advance(now)
+	l.flying--
+	if l.windowed() {
+		l.win.lost++
+	}
+}
+
+// windowed tells whether the server's fixed window is followed, else the pace
+// is found by trying.
+func (l *Limiter) windowed() bool { return l.win.known() && !l.win.kind.moving }
+
+// advance brings the state to now, which it returns. Callers race for the lock,
+// so a time may be a little older than the last; one that is much older means
+// that the clock was set back, and no bound from before it holds.
+func (l *Limiter) advance(now time.Time) time.Time {
+	if back := l.last.Sub(now); back > 0 {
+		if back < time.Second {
+			now = l.last
+		} else {
+			l.hint, l.clock, l.urgent = Memory{}, offset{}, time.Time{}
+			l.win = window{}
+			l.pace = pacer{width: 1}
+		}
+	}
+	l.last = now
+	l.win.roll(now, l.flying)
+	return now
+}
+
+func (l *Limiter) room(d demand) (int, time.Time) {
+	if l.windowed() {
+		return l.win.room(d)
+	}
+	return l.pace.room(d)
+}
+
+func (l *Limiter) take(now time.Time, n int) {
+	l.held += n
+	if l.windowed() {
+		l.win.opening.take(now, n)
+	} else {
+		l.pace.take(now, n)
+	}
+}
+
+// share is the share of the limit that ordinary lanes leave alone.
+func (l *Limiter) share(now time.Time) float64 {
+	busy := !l.urgent.IsZero() && now.Sub(l.urgent) <= max(l.win.length, time.Second)
+	if busy && l.cfg.Reserve > 0 {
+		return max(l.cfg.Reserve, busyShare)
+	}
+	return l.cfg.Reserve
+}
+
+// learn hands an answer to whoever can use it.
+func (l *Limiter) learn(s sample) {
+	wasWindow := l.windowed()
+	switch {
+	case s.reported() && l.plausible(s):
+		l.win.report(s, &l.clock)
+	case wasWindow && !l.win.bare(s, &l.clock):
+		l.pace.follow(s.received, l.win.rivals.own, l.win.first)
+		l.win = window{}
+	}
+	switch {
+	case l.windowed():
+		l.measureRivals()
+		return
+	case wasWindow && l.win.known():
+		l.pace.seed(s.received, float64(l.win.limit)/max(l.win.kind.span, time.Second).Seconds())
+	}
+	if s.refused {
+		l.pace.refused(s.sent, s.received, s.RetryAfter)
+	} else {
+		l.pace.admitted(s.sent, s.received, l.cfg.MaxInFlight)
+	}
+}
+
+// plausible tells whether Reset can be the end of a window now.
+func (l *Limiter) plausible(s sample) bool {
+	server, slack := s.Date, rounding
+	if server.IsZero() {
+		server = s.received.Add(l.clock.middle())
+		if slack = 10 * time.Second; !l.clock.known() {
+			slack = time.Hour
+		}
+	}
+	ahead := s.Reset.Sub(server)
+	return ahead >= -slack && ahead <= 25*time.Hour
+}
+
+// measure follows the usual round trip. What takes far longer counts for little.
+func (l *Limiter) measure(rtt time.Duration) {
+	if l.rtt == 0 {
+		l.rtt = max(rtt, time.Microsecond)
+		return
+	}
+	l.rtt = max(l.rtt+(min(rtt, 4*l.rtt)-l.rtt)/8, time.Microsecond)
+}
+
+// measureRivals looks at what others use, where that is exact.
+func (l *Limiter) measureRivals() {
+	w := &l.win
+	if l.flying > 0 || !w.confirmed || w.predicted || w.length == 0 || len(w.unreported) > 0 {
+		return
+	}
+	if since := w.length - w.end.Sub(w.leftAt); since > w.length/4 {
+		w.rivals.measure(w.limit-w.left-w.lost, since)
+	}
+}

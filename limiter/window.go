@@ -1,0 +1,317 @@
+package limiter
+
+import "time"
+
+const (
+	// rounding is by how much a server may round Reset.
+	rounding = time.Second
+	// floorsProven is how often a window must outlive its Reset until the
+	// server counts as one that rounds down.
+	floorsProven = 2
+	// doubtful is how much evidence, net of orderly windows, shows that the
+	// server does not keep a fixed window.
+	doubtful = 3
+	// stragglers is how many answers of one window may be counted in the next.
+	stragglers = 4
+	// longestPark bounds the wait for a Reset that nothing else confirms.
+	longestPark = 15 * time.Minute
+)
+
+// sample is one answer as the window sees it.
+type sample struct {
+	Headers
+	sent, received time.Time
+	refused        bool // 429
+	success        bool // 2xx
+}
+
+// window follows the server's fixed window through the answers.
+//
+// Within one window Remaining only falls, so the least that was seen counts
+// every request that was answered, in whatever order the answers came. Those
+// under way are charged on top, which makes the credit exact. The window ends,
+// at the latest, when the server's clock has surely passed Reset, or one length
+// after its first answer. From then on the next one is being opened, until an
+// answer confirms it.
+type window struct {
+	limit   int
+	changed time.Time     // when another limit was last received
+	reset   time.Time     // the server's name for the window; zero: none is known
+	length  time.Duration // 0: unknown
+	atLeast time.Duration // a shorter length was proven wrong
+
+	confirmed bool      // an answer from the window was seen
+	predicted bool      // confirmed without a report: reset names the one before
+	opened    time.Time // when the one before had surely ended
+	first     time.Time // first answer
+	end       time.Time // the latest time at which it ends; zero: unknown
+	byLength  bool      // end rests on first and length
+	extra     time.Time // not before this: a refusal came after the computed end
+	guess     time.Time // instead of Reset while the server's clock is unknown
+
+	left       int // least Remaining
+	leftAt     time.Time
+	refused    bool        // left is 0 because of a 429
+	lost       int         // never answered: charged until the window ends
+	unreported []time.Time // answers without a report, until a report counts them
+
+	opening opening
+	trust   trust
+	rivals  rivals
+	checks  checks
+	kind    kind
+	before  bool // Remaining does not count its own request
+}
+
+func (w *window) known() bool { return !w.reset.IsZero() }
+
+// same tells whether reset names the current window. The servers of a fleet
+// round apart, which only long windows can bear.
+func (w *window) same(reset time.Time) bool {
+	d := reset.Sub(w.reset).Abs()
+	return d == 0 || d <= rounding && w.length >= 5*rounding
+}
+
+// report takes an answer that carries Limit, Remaining and Reset.
+func (w *window) report(a sample, c *offset) {
+	w.before = w.before || a.success && a.Remaining == a.Limit
+	switch {
+	case a.refused:
+		a.Remaining = 0
+	case w.before:
+		a.Remaining = max(a.Remaining-1, 0)
+	}
+	if c.known() {
+		w.kind.span = max(w.kind.span, c.earliest(a.Reset).Sub(a.received))
+	}
+	switch {
+	case !w.known():
+		w.enter(a)
+	case w.same(a.Reset) && w.confirmed && !w.predicted:
+		w.merge(a)
+	case w.same(a.Reset):
+		if !a.sent.Before(w.opened) {
+			w.tooEarly(a, c)
+		}
+	case w.predicted && a.sent.Before(w.opened):
+		// A straggler, most likely from the window that was skipped.
+	case a.Reset.After(w.reset):
+		w.next(a, c)
+	case !w.first.IsZero() && !a.sent.Before(w.first) && w.reset.Sub(a.Reset) > rounding:
+		// It was sent when the current window was known already, so it is no
+		// straggler: the server's clock was set back.
+		w.enter(a)
+	}
+	w.bound(c)
+}
+
+// merge takes a report from the current window.
+func (w *window) merge(a sample) {
+	switch {
+	case a.Limit != w.limit && a.sent.Before(w.changed):
+		return // from before the limit changed
+	case a.Limit != w.limit:
+		w.limit, w.changed = a.Limit, a.received
+		w.left, w.leftAt, w.refused = a.Remaining, a.received, a.refused
+	case a.Remaining <= w.left:
+		w.left, w.leftAt, w.refused = a.Remaining, a.received, w.refused || a.refused
+	case !w.refused && !a.sent.Before(w.leftAt):
+		w.kind.suspect()
+	}
+	if a.refused {
+		w.guess = a.guess()
+	} else {
+		w.rivals.own++
+	}
+	w.settle(a.sent)
+}
+
+// settle drops the answers that a report sent at that time has counted.
+func (w *window) settle(sent time.Time) {
+	n := 0
+	for n < len(w.unreported) && !w.unreported[n].After(sent) {
+		n++
+	}
+	w.unreported = append(w.unreported[:0], w.unreported[n:]...)
+}
+
+// next takes a report from a window after the current one.
+func (w *window) next(a sample, c *offset) {
+	promised := w.confirmed && !w.predicted && c.known()
+	if promised && a.received.Before(c.earliest(w.reset).Add(-rounding)) {
+		w.kind.suspect()
+	} else {
+		w.kind.orderly()
+		w.learn(a.Reset.Sub(w.reset))
+	}
+	if !w.confirmed && !a.sent.Before(w.opened) && a.Remaining >= a.Limit/2 {
+		w.trust.good++
+	}
+	if w.predicted && a.refused {
+		w.checks.passed()
+	}
+	w.enter(a)
+}
+
+// learn takes the distance of two Resets as the length unless a shorter one was
+// seen. With predicted windows between them it would be too long.
+func (w *window) learn(d time.Duration) {
+	if w.checks.skipped <= 1 && (w.length == 0 || d < w.length) {
+		w.length = max(d, w.atLeast)
+	}
+}
+
+// enter makes the window that a names the current one.
+func (w *window) enter(a sample) {
+	if !w.predicted {
+		w.rivals.begin(w.known() && !w.confirmed)
+		w.first, w.lost = a.received, 0
+	}
+	if !a.refused {
+		w.rivals.own++
+	}
+	if a.Limit != w.limit {
+		w.limit, w.changed = a.Limit, a.received
+	}
+	w.reset, w.guess, w.extra = a.Reset, a.guess(), time.Time{}
+	w.left, w.leftAt, w.refused = a.Remaining, a.received, a.refused
+	w.confirmed, w.predicted = true, false
+	w.unreported = w.unreported[:0]
+	w.trust.early, w.checks.skipped = 0, 0
+}
+
+// tooEarly takes a report of the old window that was sent after its computed
+// end: it is open for at most as long as the rounding can hide.
+func (w *window) tooEarly(a sample, c *offset) {
+	if w.trust.floor && !a.refused {
+		w.kind.suspect()
+	}
+	if w.byLength {
+		w.atLeast = w.length + rounding
+		w.length = w.atLeast
+	}
+	w.trust.betrayed()
+	w.confirmed, w.predicted = true, false
+	w.limit, w.left, w.leftAt, w.refused = a.Limit, a.Remaining, a.received, a.refused
+
+	w.extra = time.Time{}
+	if by := c.latest(w.reset).Add(rounding); c.known() && by.After(a.received) {
+		w.extra = by
+	}
+	if by := a.received.Add(a.RetryAfter); a.RetryAfter > 0 && (w.extra.IsZero() || by.Before(w.extra)) {
+		w.extra = by
+	}
+	if w.extra.IsZero() {
+		w.extra = a.received.Add(w.trust.patience())
+	}
+	if by := a.received.Add(w.longest()); by.Before(w.extra) {
+		w.extra = by
+	}
+}
+
+// longest is how long a window can last from now on.
+func (w *window) longest() time.Duration {
+	if w.length > 0 {
+		return w.length + rounding
+	}
+	return longestPark
+}
+
+// bare takes an answer without a usable report. It tells whether the window is
+// still worth following: a server that refuses again and again without saying
+// when it opens does not keep it any more.
+func (w *window) bare(a sample, c *offset) bool {
+	switch {
+	case a.refused && w.predicted:
+		return false
+	case a.refused && w.confirmed:
+		w.left, w.leftAt, w.refused = 0, a.received, true
+	case a.refused && !a.sent.Before(w.opened):
+		a.Limit = w.limit
+		w.tooEarly(a, c)
+	case a.refused:
+	case !w.confirmed:
+		if a.success && !a.sent.Before(w.opened) {
+			w.predict(a)
+		}
+	case w.predicted:
+		w.count(a)
+	default:
+		w.unreported = append(w.unreported, a.received)
+		w.rivals.own++
+	}
+	w.bound(c)
+	return w.trust.early < 3
+}
+
+// predict takes the first success after the end as the first of a new window.
+func (w *window) predict(a sample) {
+	w.confirmed, w.predicted, w.refused = true, true, false
+	w.first, w.left, w.leftAt = a.received, w.limit-1, a.received
+	w.rivals.begin(true)
+	w.rivals.own++
+	w.checks.skipped++
+	w.checks.due--
+}
+
+// count takes an answer without a report in a predicted window. If more are
+// admitted than stragglers can explain, the length or the limit is not what it
+// was believed to be.
+func (w *window) count(a sample) {
+	w.left, w.leftAt = w.left-1, a.received
+	w.rivals.own++
+	if w.left < -stragglers {
+		w.length, w.left = 0, w.limit-1
+		w.checks = checks{skipped: w.checks.skipped + 1}
+	}
+}
+
+// bound computes the end.
+func (w *window) bound(c *offset) {
+	if !w.confirmed {
+		return
+	}
+	w.end, w.byLength = time.Time{}, false
+	switch {
+	case w.predicted, !c.known() && w.length > 0:
+	case !c.known():
+		w.end = w.guess
+	case w.trust.floor:
+		w.end = c.latest(w.reset).Add(rounding)
+	default:
+		w.end = c.latest(w.reset)
+	}
+	if by := w.first.Add(w.length); w.length > 0 && !w.first.IsZero() && (w.end.IsZero() || by.Before(w.end)) {
+		w.end, w.byLength = by, true
+	}
+	if w.extra.After(w.end) {
+		w.end, w.byLength = w.extra, false
+	}
+}
+
+// roll begins to open the next window once this one has surely ended.
+func (w *window) roll(now time.Time, out int) {
+	if !w.confirmed || w.end.IsZero() || now.Before(w.end) {
+		return
+	}
+	w.rivals.end(w.limit-w.left, out)
+	w.opening = opening{width: 1}
+	idle := w.length > 0 && now.After(w.end.Add(w.length))
+	if w.trust.full() || idle || w.left >= max(w.limit/2, 1) {
+		w.opening.width = w.few()
+	}
+	w.confirmed, w.predicted, w.opened = false, false, w.end
+	w.first, w.extra, w.lost = time.Time{}, time.Time{}, 0
+	w.unreported = w.unreported[:0]
+}
+
+// few is how many requests may meet a window that is not known for sure.
+func (w *window) few() int { return max(4, w.limit/8) }
+
+// guess is when a window ends as far as one answer tells without Date.
+func (a sample) guess() time.Time {
+	if a.RetryAfter > 0 {
+		return a.received.Add(a.RetryAfter)
+	}
+	return a.Reset
+}

@@ -1,0 +1,173 @@
+package queue
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	// daemonUser owns everything; on the embedded server it exists in process only.
+	daemonUser = "weir"
+	// producerUser is everybody else.
+	producerUser = "producer"
+
+	// inProcess is the server's name for connections that no network reaches.
+	inProcess = "IN_PROCESS"
+
+	// startTimeout bounds how long the embedded server may take to be ready.
+	startTimeout = 30 * time.Second
+	// storeSlack is what JetStream may use above the bounds of its streams, so
+	// that a full stream refuses by its own limit, which names it.
+	storeSlack = 64 << 20
+	// memoryLimit bounds the streams held in memory.
+	memoryLimit = 2 * workMaxBytes
+)
+
+// producerPermissions is all that a producer may do: hand over messages, ask,
+// and follow outcomes. The daemon's own replies do not go to _INBOX (see
+// inboxPrefix), so that listening there shows producers' traffic only.
+func producerPermissions() *server.Permissions {
+	const (
+		stream = outcomeStream
+		api    = "$JS.API."
+	)
+	return &server.Permissions{
+		Publish: &server.SubjectPermission{Allow: []string{
+			sendSubject,
+			rpcSubjects,
+			api + "STREAM.INFO." + stream,
+			api + "CONSUMER.CREATE." + stream + ".>",
+			api + "CONSUMER.INFO." + stream + ".*",
+			api + "CONSUMER.MSG.NEXT." + stream + ".*",
+			"$JS.ACK." + stream + ".>",
+		}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>", outcomePrefix + ">"}},
+	}
+}
+
+// startEmbedded runs a server in this process and returns it with the password
+// of its daemon user, which nobody else knows.
+func startEmbedded(cfg Config) (*server.Server, string, error) {
+	password := rand.Text()
+	opts, err := embeddedOptions(cfg, password)
+	if err != nil {
+		return nil, "", err
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return nil, "", fmt.Errorf("queue: start the embedded NATS server: %w", err)
+	}
+	log := &serverLog{log: cfg.Log}
+	srv.SetLogger(log, false, false)
+	srv.Start()
+	if err := log.fatal(); err != nil {
+		stop(srv)
+		if listening := (*net.OpError)(nil); errors.As(err, &listening) {
+			return nil, "", fmt.Errorf("queue: listen on %s for producers: %w: stop what uses this port, or set WEIR_NATS_LISTEN to another address or to off", cfg.Listen, err)
+		}
+		return nil, "", fmt.Errorf("queue: start the embedded NATS server in %s: %w", cfg.StoreDir, err)
+	}
+	if !srv.ReadyForConnections(startTimeout) {
+		stop(srv)
+		return nil, "", fmt.Errorf("queue: the embedded NATS server in %s is not ready after %v", cfg.StoreDir, startTimeout)
+	}
+	return srv, password, nil
+}
+
+func embeddedOptions(cfg Config, password string) (*server.Options, error) {
+	opts := &server.Options{
+		ServerName:         "weir-" + cfg.Instance,
+		DontListen:         cfg.Listen == "",
+		NoSigs:             true, // signals are the daemon's
+		JetStream:          true,
+		StoreDir:           cfg.StoreDir,
+		SyncAlways:         true, // a PubAck means that the message is on the disk
+		JetStreamMaxStore:  sendMaxBytes + outcomeMaxBytes + storeSlack,
+		JetStreamMaxMemory: memoryLimit,
+		Users: []*server.User{
+			{Username: daemonUser, Password: password, AllowedConnectionTypes: map[string]struct{}{inProcess: {}}},
+			{Username: producerUser, Password: cfg.Token, Permissions: producerPermissions()},
+		},
+	}
+	if cfg.Token == "" {
+		opts.NoAuthUser = producerUser
+	}
+	if opts.DontListen {
+		return opts, nil
+	}
+	host, port, err := splitListen(cfg.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	opts.Host, opts.Port = host, port
+	return opts, nil
+}
+
+// stop ends srv and waits until its files are closed.
+func stop(srv *server.Server) {
+	srv.Shutdown()
+	srv.WaitForShutdown()
+}
+
+// serverLog passes the server's log on at debug: its lines are about single
+// clients, whom nothing keeps from causing many. What keeps the server from
+// starting is kept as an error, where the server's own log would exit.
+type serverLog struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	first error
+}
+
+var _ server.Logger = (*serverLog)(nil)
+
+func (l *serverLog) print(format string, args []any) {
+	l.log.Debug("nats-server: " + fmt.Sprintf(format, args...))
+}
+
+// Noticef implements server.Logger.
+func (l *serverLog) Noticef(format string, args ...any) { l.print(format, args) }
+
+// Warnf implements server.Logger.
+func (l *serverLog) Warnf(format string, args ...any) { l.print(format, args) }
+
+// Errorf implements server.Logger.
+func (l *serverLog) Errorf(format string, args ...any) { l.print(format, args) }
+
+// Debugf implements server.Logger.
+func (l *serverLog) Debugf(format string, args ...any) { l.print(format, args) }
+
+// Tracef implements server.Logger. Traces carry payloads: they go nowhere.
+func (l *serverLog) Tracef(string, ...any) {}
+
+// Fatalf implements server.Logger by remembering the first call's error.
+func (l *serverLog) Fatalf(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.first != nil {
+		return
+	}
+	for _, arg := range args {
+		if err, ok := arg.(error); ok {
+			l.first = err
+			return
+		}
+	}
+	l.first = fmt.Errorf(format, args...)
+}
+
+func (l *serverLog) fatal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.first
+}

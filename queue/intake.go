@@ -1,0 +1,245 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"weir/outbox"
+)
+
+const (
+	// intakeBatch is how many envelopes share a commit at most. Of the largest
+	// payloads so many must stay below what the server buffers for one client
+	// (64 MiB), or it would cut the connection, deliver again and cut again.
+	intakeBatch = 60
+	// intakeAckWait is how long a delivery that was lost on the way is missing.
+	intakeAckWait = 30 * time.Second
+
+	// retryFirst and retryMost bound the pause before the next try after a failure.
+	retryFirst = 50 * time.Millisecond
+	retryMost  = 5 * time.Second
+)
+
+// rejectedState is the state of an outcome event for what became no message.
+const rejectedState = "rejected"
+
+// Ledger is what the intake needs of the store.
+type Ledger interface {
+	// Accept stores messages and gives one result for each, in their order:
+	// Accepted, AlreadyThere or Conflict. All is committed when it returns, and
+	// accepting the same messages again is harmless.
+	Accept(ctx context.Context, messages []outbox.Message) ([]outbox.Result, error)
+	// Reject keeps what could not become a message for people to look at. It is
+	// committed when it returns.
+	Reject(ctx context.Context, rejections []outbox.Rejection) error
+	// Stored gives the columns of the message with that key, without its body.
+	Stored(ctx context.Context, key string) (json.RawMessage, error)
+}
+
+// RunIntake turns what producers hand over on weir.send and weir.rpc.send into
+// messages of ledger. It returns nil when ctx ends, and ErrIntakeLost when
+// another daemon took over. While ledger fails nothing from weir.send is acked
+// and the same is tried again, ever more slowly; requests are answered as
+// unavailable. It must run once at a time.
+func (q *Queue) RunIntake(ctx context.Context, ledger Ledger) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return q.runSend(ctx, ledger) })
+	group.Go(func() error { return q.runRPC(ctx, ledger) })
+	return group.Wait()
+}
+
+// takeIntake makes a consumer of our own the only one of weir.send. A work queue
+// has but one, so a daemon that still believes to own the intake finds its own
+// gone. And what an earlier run fetched and did not ack is there again at once,
+// not after its AckWait.
+func (q *Queue) takeIntake(ctx context.Context) error {
+	stream, err := q.js.Stream(ctx, sendStream)
+	if err != nil {
+		return fmt.Errorf("queue: take the intake: %w", err)
+	}
+	names := stream.ConsumerNames(ctx)
+	for name := range names.Name() {
+		if err := stream.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return fmt.Errorf("queue: take the intake from consumer %s: %w", name, err)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return fmt.Errorf("queue: take the intake: %w", err)
+	}
+	q.intake, err = stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable:       "intake-" + q.id,
+		Description:   "the intake of weir instance " + q.cfg.Instance,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       intakeAckWait,
+		MaxAckPending: -1,
+	})
+	if err != nil {
+		return fmt.Errorf("queue: take the intake: %w", err)
+	}
+	return nil
+}
+
+func (q *Queue) runSend(ctx context.Context, ledger Ledger) error {
+	source := newPuller(q.intake)
+	failing := newTrouble(q.cfg.Log, "intake from weir.send")
+	for {
+		msgs, err := source.next(ctx, intakeBatch)
+		if err == nil {
+			failing.over()
+			if err := q.take(ctx, ledger, msgs); err != nil {
+				return nil // only when ctx has ended
+			}
+			continue
+		}
+		if err := q.intakeError(ctx, err); err != nil || ctx.Err() != nil {
+			return err
+		}
+		if failing.wait(ctx, err) != nil {
+			return nil
+		}
+	}
+}
+
+// intakeError returns ErrIntakeLost if cause came from the consumer being gone,
+// and nil if ctx has ended or the server may just be out of reach.
+func (q *Queue) intakeError(ctx context.Context, cause error) error {
+	_, err := q.intake.Info(ctx)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: by another daemon on this NATS, or by somebody who deleted consumer or stream: see that only one daemon uses it, then start again: %w", ErrIntakeLost, cause)
+	}
+	return nil
+}
+
+// take settles one fetched batch with ledger and acks it. It tries until that
+// has worked; its error is that of ctx.
+func (q *Queue) take(ctx context.Context, ledger Ledger, msgs []jetstream.Msg) error {
+	batch := q.judge(msgs)
+	failing := newTrouble(q.cfg.Log, "storing what came on weir.send")
+	for {
+		rejected, err := batch.settle(ctx, ledger)
+		if err == nil {
+			failing.over()
+			q.ack(msgs)
+			q.announce(rejected)
+			return nil
+		}
+		if err := failing.wait(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// ack removes msgs from the stream. An ack that is lost brings its message back,
+// and the key tells that it is there already.
+func (q *Queue) ack(msgs []jetstream.Msg) {
+	for _, msg := range msgs {
+		if err := msg.Ack(); err != nil {
+			q.cfg.Log.Debug("intake not acked; it comes again", "error", err)
+			return
+		}
+	}
+}
+
+// batch is a fetched batch, judged.
+type batch struct {
+	messages []outbox.Message
+	payloads [][]byte // of messages, as they came
+	junk     []rejected
+}
+
+// rejected is a payload that became no message.
+type rejected struct {
+	outbox.Rejection
+	key    string // empty if it could not be read
+	result outbox.Result
+}
+
+func (q *Queue) judge(msgs []jetstream.Msg) batch {
+	var b batch
+	for _, msg := range msgs {
+		message, key, err := q.message(msg.Data(), q.handedOver(msg))
+		if err != nil {
+			b.junk = append(b.junk, rejected{
+				Rejection: outbox.Rejection{Payload: msg.Data(), Reason: err.Error()},
+				key:       key,
+				result:    outbox.Invalid,
+			})
+			continue
+		}
+		b.messages = append(b.messages, message)
+		b.payloads = append(b.payloads, msg.Data())
+	}
+	return b
+}
+
+// message makes a message of a payload. The key is given also beside an error,
+// as far as it could be read.
+func (q *Queue) message(payload []byte, handedOver time.Time) (message outbox.Message, key string, err error) {
+	envelope, err := outbox.ParseEnvelope(payload)
+	if err == nil {
+		message, err = envelope.Message(handedOver, q.cfg.Channels)
+	}
+	return message, envelope.Key, err
+}
+
+// handedOver is when the stream took msg in.
+func (q *Queue) handedOver(msg jetstream.Msg) time.Time {
+	meta, err := msg.Metadata()
+	if err != nil { // not from a stream, which our consumer never delivers
+		return q.cfg.Now()
+	}
+	return meta.Timestamp
+}
+
+// settle commits the batch and returns what was rejected of it. After an error
+// it may be called again.
+func (b batch) settle(ctx context.Context, ledger Ledger) ([]rejected, error) {
+	refused := b.junk
+	if len(b.messages) > 0 {
+		results, err := ledger.Accept(ctx, b.messages)
+		if err != nil {
+			return nil, err
+		}
+		for i, result := range results {
+			if result != outbox.Conflict {
+				continue
+			}
+			key := b.messages[i].Key
+			refused = append(refused, rejected{
+				Rejection: outbox.Rejection{Payload: b.payloads[i], Reason: fmt.Sprintf("conflict: key %s holds another message", key)},
+				key:       key,
+				result:    outbox.Conflict,
+			})
+		}
+	}
+	if len(refused) == 0 {
+		return nil, nil
+	}
+	rejections := make([]outbox.Rejection, len(refused))
+	for i, r := range refused {
+		rejections[i] = r.Rejection
+	}
+	return refused, ledger.Reject(ctx, rejections)
+}
+
+// announce tells producers what was rejected.
+func (q *Queue) announce(all []rejected) {
+	if len(all) == 0 {
+		return
+	}
+	q.cfg.Log.Warn("payloads on weir.send rejected; see weir rejected list", "count", len(all))
+	for _, r := range all {
+		code := string(r.result)
+		event := outbox.Outcome{State: rejectedState, ErrorCode: &code, At: q.cfg.Now()}
+		if r.key != "" && len(r.key) <= outbox.MaxKey {
+			event.Key = &r.key
+		}
+		q.PublishOutcome(event)
+	}
+}

@@ -1,0 +1,119 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"weir/outbox"
+)
+
+// publishWindow is how many publishes may wait for their PubAck at once: enough
+// to keep the server busy, few enough to stay within nats.go's own bound.
+const publishWindow = 1024
+
+// PublisherConfig says where a producer hands over.
+type PublisherConfig struct {
+	// URL is the address of the daemon's NATS. Defaults to nats://127.0.0.1:4222.
+	URL string
+	// Token is the password of the user producer, unless URL carries credentials.
+	// Empty means none, which suffices on a loopback listener without a token.
+	Token string
+}
+
+// Publisher hands envelopes over on weir.send. It is safe for concurrent use.
+type Publisher struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+var _ outbox.Publisher = (*Publisher)(nil)
+
+// Connect reaches the NATS of a daemon as a producer. A connection that is lost
+// later comes back by itself; until then Publish fails. Of ctx only the deadline
+// counts, and only until Connect returns. The caller must Close.
+func Connect(ctx context.Context, cfg PublisherConfig) (*Publisher, error) {
+	url := cmp.Or(cfg.URL, nats.DefaultURL)
+	opts := append(connectionOptions(), nats.Name("weir publisher"))
+	if cfg.Token != "" {
+		opts = append(opts, nats.UserInfo(producerUser, cfg.Token))
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		opts = append(opts, nats.Timeout(time.Until(deadline)))
+	}
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("queue: connect to %s: %w", redacted(url), err)
+	}
+	js, err := newJetStream(nc)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &Publisher{nc: nc, js: js}, nil
+}
+
+// Publish hands payloads over in order and returns how many from the first on
+// are stored. Behind those, some may be stored as well: publishing them again is
+// harmless, since the key decides. A payload that is larger than NATS takes is
+// cut: it could never become a message, and cut it ends among the rejected
+// ones instead of standing in the way of those behind it.
+func (p *Publisher) Publish(ctx context.Context, payloads [][]byte) (acked int, err error) {
+	largest := int(p.nc.MaxPayload())
+	fitting := slices.Clone(payloads)
+	for i, payload := range fitting {
+		fitting[i] = payload[:min(len(payload), largest)]
+	}
+	acked, err = publishInOrder(ctx, p.js, sendSubject, fitting)
+	if err != nil {
+		return acked, fmt.Errorf("queue: publish on %s: %w", sendSubject, err)
+	}
+	return acked, nil
+}
+
+// Close ends the connection.
+func (p *Publisher) Close() error {
+	p.nc.Close()
+	return nil
+}
+
+// publishInOrder publishes payloads, many at a time, and returns how many from
+// the first on are stored.
+func publishInOrder(ctx context.Context, js jetstream.JetStream, subject string, payloads [][]byte) (acked int, err error) {
+	for window := range slices.Chunk(payloads, publishWindow) {
+		n, err := publishWindowOf(ctx, js, subject, window)
+		acked += n
+		if err != nil {
+			return acked, err
+		}
+	}
+	return acked, nil
+}
+
+func publishWindowOf(ctx context.Context, js jetstream.JetStream, subject string, payloads [][]byte) (acked int, err error) {
+	futures := make([]jetstream.PubAckFuture, 0, len(payloads))
+	for _, payload := range payloads {
+		future, failure := js.PublishAsync(subject, payload)
+		if failure != nil {
+			err = failure
+			break
+		}
+		futures = append(futures, future)
+	}
+	for _, future := range futures {
+		select {
+		case <-future.Ok():
+			acked++
+		case failure := <-future.Err():
+			return acked, failure
+		case <-ctx.Done():
+			return acked, ctx.Err()
+		}
+	}
+	return acked, err
+}

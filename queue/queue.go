@@ -1,0 +1,200 @@
+// Package queue provides weir's side of NATS JetStream: the server that runs
+// inside the daemon (or a connection to an external one), the streams, and what
+// flows through them.
+//
+// It stands at both ends of the store. Producers publish envelopes on weir.send
+// or ask on weir.rpc.send; the intake turns them into messages that a Ledger
+// commits. The feed publishes references of due messages on weir.work, and the
+// dispatcher fetches them lane by lane. Settled messages are announced on
+// weir.outcome.
+//
+// It guarantees that a PubAck on weir.send means stored (on the embedded server:
+// on the disk), that what is stored there is acked only after the Ledger has
+// committed it as a message or as a rejection, that one daemon at a time takes
+// the intake of a NATS, and that producers can do nothing but produce and follow
+// outcomes.
+//
+// It does not promise that a message comes through the intake once (the key
+// decides what is the same), that a work reference survives (the store feeds it
+// again), or that an outcome event arrives. A publisher that does not wait for
+// the PubAck loses what does not fit into weir.send.
+//
+// An external server needs JetStream with sync_interval always, a user for the
+// daemon that may do everything in its account, and one for producers with the
+// rights that deploy/nats.conf shows.
+package queue
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var (
+	// ErrOwned is returned by Open when another daemon already takes the intake
+	// of the external NATS.
+	ErrOwned = errors.New("queue: another daemon owns the intake of this NATS")
+	// ErrIntakeLost is returned by RunIntake when its consumer is gone: another
+	// daemon has taken the intake over, or somebody deleted consumer or stream.
+	ErrIntakeLost = errors.New("queue: the intake was taken away")
+)
+
+const (
+	// inboxPrefix keeps what is delivered to the daemon out of _INBOX, to which
+	// every producer may subscribe.
+	inboxPrefix = "_WEIR"
+	// apiTimeout bounds every call to JetStream and every wait for a PubAck.
+	apiTimeout = 5 * time.Second
+	// writeTimeout bounds how long a publish may block on a server that has
+	// stopped reading.
+	writeTimeout = 2 * time.Second
+	// reconnectWait is the pause between two tries to reach a lost server.
+	reconnectWait = 250 * time.Millisecond
+	// noBuffer makes a publish fail at once while there is no connection:
+	// buffered ones would come out of order and after their caller gave up.
+	noBuffer = -1
+)
+
+// Queue is a daemon's connection to its NATS. It is safe for concurrent use.
+type Queue struct {
+	cfg    Config
+	id     string         // of this Open, unique among all daemons
+	server *server.Server // nil if external
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	intake jetstream.Consumer // of weir.send, ours alone
+
+	mu    sync.Mutex
+	lanes map[string]*puller // by work subject
+}
+
+// Open starts the embedded server or connects to the external one, makes sure
+// that the streams exist, with an empty one for work, and takes the intake. It
+// returns ErrOwned if another daemon has it. The caller must Close the queue.
+func Open(ctx context.Context, cfg Config) (*Queue, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	q := &Queue{cfg: cfg, id: rand.Text(), lanes: make(map[string]*puller)}
+	if err := q.open(ctx); err != nil {
+		return nil, errors.Join(err, q.Close())
+	}
+	return q, nil
+}
+
+func (q *Queue) open(ctx context.Context) error {
+	if err := q.connect(); err != nil {
+		return err
+	}
+	var err error
+	if q.js, err = newJetStream(q.nc); err != nil {
+		return err
+	}
+	if q.server == nil {
+		if err := q.claimOwnership(ctx); err != nil {
+			return err
+		}
+	}
+	if err := q.ensureStreams(ctx); err != nil {
+		return err
+	}
+	return q.takeIntake(ctx)
+}
+
+// connect sets server and nc.
+func (q *Queue) connect() error {
+	if q.cfg.URL != "" {
+		nc, err := nats.Connect(q.cfg.URL, q.options(q.cfg.Token)...)
+		if err != nil {
+			return fmt.Errorf("queue: connect to %s (WEIR_NATS_URL): %w", redacted(q.cfg.URL), err)
+		}
+		q.nc = nc
+		return nil
+	}
+	srv, password, err := startEmbedded(q.cfg)
+	if err != nil {
+		return err
+	}
+	q.server = srv
+	q.nc, err = nats.Connect("", append(q.options(password), nats.InProcessServer(srv))...)
+	if err != nil {
+		return fmt.Errorf("queue: connect to the embedded NATS server: %w", err)
+	}
+	return nil
+}
+
+func (q *Queue) options(password string) []nats.Option {
+	log := q.cfg.Log
+	opts := append(connectionOptions(),
+		nats.Name("weir "+q.cfg.Instance),
+		nats.CustomInboxPrefix(inboxPrefix),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("NATS connection lost", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("NATS connection is back") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Warn("NATS reports an error", "error", err)
+		}),
+	)
+	if password != "" {
+		opts = append(opts, nats.UserInfo(daemonUser, password))
+	}
+	return opts
+}
+
+// connectionOptions are those of every connection, the daemon's and a producer's.
+func connectionOptions() []nats.Option {
+	return []nats.Option{
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectBufSize(noBuffer),
+		nats.FlusherTimeout(writeTimeout),
+	}
+}
+
+func newJetStream(nc *nats.Conn) (jetstream.JetStream, error) {
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout), jetstream.WithPublishAsyncTimeout(apiTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("queue: set up JetStream: %w", err)
+	}
+	return js, nil
+}
+
+// Addr is the host:port on which the embedded server takes producers, empty if
+// it does not listen.
+func (q *Queue) Addr() string {
+	if q.server == nil || q.server.Addr() == nil {
+		return ""
+	}
+	return q.server.Addr().String()
+}
+
+// Close sends what is still buffered, ends the connection and stops the embedded
+// server; when it returns, the server's files are closed. RunIntake and all
+// fetches must have ended.
+func (q *Queue) Close() error {
+	var err error
+	if q.nc != nil {
+		if q.nc.IsConnected() {
+			err = q.nc.FlushTimeout(writeTimeout)
+		}
+		q.nc.Close()
+	}
+	if q.server != nil {
+		stop(q.server)
+	}
+	if err != nil {
+		return fmt.Errorf("queue: close: last acks and events may be lost: %w", err)
+	}
+	return nil
+}

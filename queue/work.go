@@ -1,0 +1,140 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"weir/outbox"
+)
+
+const (
+	workPrefix = "weir.work."
+	// refsPerMessage is how many references one queue message carries. One by one
+	// costs five times the CPU and adds no safety, since the claim decides.
+	refsPerMessage = 32
+	// workAckWait is longer than any park: a queue message that an open pull
+	// holds meanwhile must not be delivered a second time. Lost ones return
+	// sooner, when the store feeds their references again.
+	workAckWait = time.Hour
+)
+
+func workStream(instance string) string { return "WEIR_WORK_" + instance }
+
+func (q *Queue) workSubject(bucket outbox.Bucket, lane outbox.Lane) string {
+	return workPrefix + q.cfg.Instance + "." + bucket.Account + "." + bucket.Channel + "." + string(lane)
+}
+
+// PublishWork feeds references to a lane, in order, and returns when NATS holds
+// them all. After an error some of them may be there.
+func (q *Queue) PublishWork(ctx context.Context, bucket outbox.Bucket, lane outbox.Lane, refs []outbox.Ref) error {
+	payloads := make([][]byte, 0, (len(refs)+refsPerMessage-1)/refsPerMessage)
+	for chunk := range slices.Chunk(refs, refsPerMessage) {
+		payloads = append(payloads, appendRefs(nil, chunk))
+	}
+	if _, err := publishInOrder(ctx, q.js, q.workSubject(bucket, lane), payloads); err != nil {
+		return fmt.Errorf("queue: feed %d references to %s, lane %s: %w", len(refs), bucket, lane, err)
+	}
+	return nil
+}
+
+// PurgeWork drops what was fed to a lane and not fetched. Up to 32 references
+// that a pull already holds still come out of the next FetchWork.
+func (q *Queue) PurgeWork(ctx context.Context, bucket outbox.Bucket, lane outbox.Lane) error {
+	stream, err := q.js.Stream(ctx, workStream(q.cfg.Instance))
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject(q.workSubject(bucket, lane)))
+	}
+	if err != nil {
+		return fmt.Errorf("queue: purge %s, lane %s: %w", bucket, lane, err)
+	}
+	return nil
+}
+
+// FetchWork returns references of a lane, oldest first. It waits until there is
+// one, and returns at once with what is at hand then: about max, since it takes
+// whole queue messages, at most ceil(max/32) of them. What it returns is gone
+// from NATS. When ctx ends first it returns the error of ctx and takes nothing.
+func (q *Queue) FetchWork(ctx context.Context, bucket outbox.Bucket, lane outbox.Lane, max int) ([]outbox.Ref, error) {
+	subject := q.workSubject(bucket, lane)
+	for {
+		refs, err := q.fetchWork(ctx, subject, max)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			q.forgetLane(subject)
+			return nil, fmt.Errorf("queue: fetch from %s, lane %s: %w", bucket, lane, err)
+		}
+		if len(refs) > 0 {
+			return refs, nil
+		}
+	}
+}
+
+// fetchWork returns no references if all that came was junk.
+func (q *Queue) fetchWork(ctx context.Context, subject string, max int) ([]outbox.Ref, error) {
+	lane, err := q.lane(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	msgs, err := lane.next(ctx, (max+refsPerMessage-1)/refsPerMessage)
+	if err != nil {
+		return nil, err
+	}
+	refs := make([]outbox.Ref, 0, len(msgs)*refsPerMessage)
+	for _, msg := range msgs {
+		if refs, err = parseRefs(refs, msg.Data()); err != nil {
+			q.cfg.Log.Warn("junk on the work subject dropped", "subject", subject, "error", err)
+		}
+		if err := msg.Ack(); err != nil {
+			q.cfg.Log.Debug("work not acked; its references may come twice", "subject", subject, "error", err)
+		}
+	}
+	return refs, nil
+}
+
+// lane returns the puller of a work subject, made when it is first asked for.
+func (q *Queue) lane(ctx context.Context, subject string) (*puller, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if lane, ok := q.lanes[subject]; ok {
+		return lane, nil
+	}
+	consumer, err := q.laneConsumer(ctx, subject)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		// An external server that restarted has lost what it held in memory.
+		if err = q.ensureStream(ctx, workConfig(q.cfg.Instance)); err == nil {
+			consumer, err = q.laneConsumer(ctx, subject)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	lane := newPuller(consumer)
+	q.lanes[subject] = lane
+	return lane, nil
+}
+
+func (q *Queue) laneConsumer(ctx context.Context, subject string) (jetstream.Consumer, error) {
+	return q.js.CreateOrUpdateConsumer(ctx, workStream(q.cfg.Instance), jetstream.ConsumerConfig{
+		Durable:       strings.ReplaceAll(subject, ".", "+"), // in no name, so no two lanes share one
+		FilterSubject: subject,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       workAckWait,
+		MaxAckPending: -1,
+		MemoryStorage: true,
+	})
+}
+
+// forgetLane makes the next fetch ask the server for the consumer again.
+func (q *Queue) forgetLane(subject string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.lanes, subject)
+}

@@ -1,0 +1,60 @@
+package store
+
+import (
+	"time"
+
+	"weir/dispatcher"
+)
+
+// attempt is one request on the wire, or one claim that died with its daemon.
+type attempt struct {
+	started      time.Time
+	duration     time.Duration
+	verdict      dispatcher.Verdict
+	httpStatus   int
+	errorCode    string
+	errorMessage string
+	requestID    string
+	limit        dispatcher.LimitSeen
+}
+
+// attempt adds a row, numbered over all requests of the message. Requests that
+// say nothing about the message itself (throttled, and probes of a gate) share
+// one row while nothing else lies between, so that a long park cannot fill the
+// table: the row shows the latest and counts them all.
+func (t *tx) attempt(message int64, a attempt) error {
+	var durationMS any
+	if a.verdict != dispatcher.Lost {
+		durationMS = a.duration.Milliseconds()
+	}
+	values := []any{
+		message, a.started.UnixMilli(), durationMS, string(a.verdict), number(a.httpStatus), text(a.errorCode),
+		text(a.errorMessage), text(a.requestID), a.limit.Limit, a.limit.Remaining, millis(a.limit.Reset),
+	}
+	if shared(a.verdict) {
+		n, err := t.changed(`
+			UPDATE attempts SET
+				requests = requests + 1, started_at = ?2, duration_ms = ?3, http_status = ?5, error_code = ?6,
+				error_message = ?7, request_id = ?8, rate_limit = ?9, remaining = ?10, reset_at = ?11
+			WHERE message = ?1 AND verdict = ?4
+			  AND number = (SELECT max(number) FROM attempts WHERE message = ?1)`, values...)
+		if err != nil || n == 1 {
+			return err
+		}
+	}
+	_, err := t.query(`
+		INSERT INTO attempts (message, number, started_at, duration_ms, verdict, http_status, error_code,
+		                      error_message, request_id, rate_limit, remaining, reset_at)
+		VALUES (?1, 1 + coalesce((SELECT number + requests - 1 FROM attempts WHERE message = ?1
+		                          ORDER BY number DESC LIMIT 1), 0),
+		        ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)`).Exec(values...)
+	return err
+}
+
+func shared(v dispatcher.Verdict) bool {
+	switch v {
+	case dispatcher.Throttled, dispatcher.Unauthorized, dispatcher.Unpaid, dispatcher.NotAPI:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,77 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"weir/dispatcher"
+)
+
+// PutGate stores a gate, replacing the one of the same scope, kind and setter.
+func (s *Store) PutGate(ctx context.Context, g dispatcher.Gate) error {
+	return s.writer.do(ctx, func(tx *tx) error {
+		_, err := tx.query(`
+			INSERT INTO gates (scope, kind, reason, since_at, until_at, request_id, set_by)
+			VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (scope, kind, set_by) DO UPDATE SET
+				reason = excluded.reason, since_at = excluded.since_at,
+				until_at = excluded.until_at, request_id = excluded.request_id`).
+			Exec(g.Scope, string(g.Kind), g.Reason, millis(g.Since), millis(g.Until), text(g.RequestID), g.SetBy)
+		if err != nil {
+			return fmt.Errorf("store: setting a gate on %s: %w", g.Scope, err)
+		}
+		return tx.showScope(g.Scope)
+	})
+}
+
+// DropGate removes the gate of that scope, kind and setter, if there is one.
+func (s *Store) DropGate(ctx context.Context, g dispatcher.Gate) error {
+	return s.writer.do(ctx, func(tx *tx) error {
+		_, err := tx.query(`
+			DELETE FROM gates
+			WHERE scope = ? AND kind = ? AND set_by = ?`).Exec(g.Scope, string(g.Kind), g.SetBy)
+		if err != nil {
+			return fmt.Errorf("store: removing a gate from %s: %w", g.Scope, err)
+		}
+		return nil
+	})
+}
+
+// Gates returns every gate, by scope.
+func (s *Store) Gates(ctx context.Context) ([]dispatcher.Gate, error) {
+	rows, err := s.read.QueryContext(ctx, `
+		SELECT scope, kind, reason, since_at, until_at, request_id, set_by FROM gates
+		ORDER BY scope, kind, set_by`)
+	if err != nil {
+		return nil, fmt.Errorf("store: reading the gates: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var gates []dispatcher.Gate
+	for rows.Next() {
+		var (
+			g            dispatcher.Gate
+			kind         string
+			since, until nullMillis
+			requestID    sql.NullString
+		)
+		if err := rows.Scan(&g.Scope, &kind, &g.Reason, &since, &until, &requestID, &g.SetBy); err != nil {
+			return nil, fmt.Errorf("store: reading the gates: %w", err)
+		}
+		g.Kind, g.Since, g.Until, g.RequestID = dispatcher.GateKind(kind), since.Time, until.Time, requestID.String
+		gates = append(gates, g)
+	}
+	return gates, rows.Err()
+}
+
+// Probe asks for a probe of the scope's holds and degraded gates at once. It
+// reports how many there are.
+func (s *Store) Probe(ctx context.Context, scope string) (asked int64, err error) {
+	err = s.writer.do(ctx, func(tx *tx) error {
+		asked, err = tx.changed(`
+			UPDATE gates SET until_at = since_at
+			WHERE scope = ? AND kind IN ('held', 'degraded')`, scope)
+		return err
+	})
+	return asked, err
+}

@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"weir/dispatcher"
+	"weir/outbox"
+)
+
+// Cancel withdraws a message that waits. It becomes canceled, or unknown if an
+// attempt may have been sent; the state it got is returned. It returns
+// ErrNotFound, or ErrState for a message that is being sent or has settled.
+func (s *Store) Cancel(ctx context.Context, key string) (outbox.State, error) {
+	return s.operate(ctx, key, "cancel", func(tx *tx, m *operated) (bool, error) {
+		if m.state != outbox.Pending && m.state != outbox.Retrying {
+			return false, nil
+		}
+		return true, tx.settleWaiting(`
+			UPDATE messages SET
+				state = iif(ambiguous_at IS NULL, 'canceled', 'unknown'),
+				generation = generation + 1, updated_at = ?2, settled_at = ?2,
+				error_message = iif(ambiguous_at IS NULL, 'canceled by an operator',
+				                    'canceled by an operator after an attempt that may have been sent')
+			WHERE id = ?1`+returningOutcome, m.id, tx.now)
+	})
+}
+
+// Retry makes a message that was surely not sent pending again, as if it were
+// new: failed or canceled, or expired if a new deadline (zero: none) is given.
+// It returns ErrNotFound or ErrState.
+func (s *Store) Retry(ctx context.Context, key string, deadline time.Time) (outbox.State, error) {
+	return s.operate(ctx, key, "retry", func(tx *tx, m *operated) (bool, error) {
+		switch {
+		case m.state == outbox.Failed, m.state == outbox.Canceled:
+		case m.state == outbox.Expired && deadline.UnixMilli() > tx.now:
+		default:
+			return false, nil
+		}
+		return true, tx.restart(m, deadline)
+	})
+}
+
+// Resolution is what a person found out about an unknown message.
+type Resolution string
+
+const (
+	// WasSent means that the message took effect: it becomes sent.
+	WasSent Resolution = "sent"
+	// WasNotSent means that it surely did not: it becomes failed, and may be retried.
+	WasNotSent Resolution = "not-sent"
+	// MayDuplicate means that sending it twice is better than not at all: it becomes pending.
+	MayDuplicate Resolution = "may-duplicate"
+)
+
+// Resolve settles what weir could not know of an unknown message. messageID
+// is the API's, if the person knows it. It returns ErrNotFound or ErrState.
+func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID string) (outbox.State, error) {
+	return s.operate(ctx, key, "resolve", func(tx *tx, m *operated) (bool, error) {
+		if m.state != outbox.Unknown {
+			return false, nil
+		}
+		if r == MayDuplicate {
+			return true, tx.restart(m, time.Time{})
+		}
+		next := outbox.Sent
+		if r == WasNotSent {
+			next = outbox.Failed
+		}
+		return true, tx.settleWaiting(`
+			UPDATE messages SET
+				state = ?2, message_id = coalesce(?3, message_id), ambiguous_at = NULL,
+				generation = generation + 1, updated_at = ?4, settled_at = ?4
+			WHERE id = ?1`+returningOutcome, m.id, string(next), text(messageID), tx.now)
+	})
+}
+
+// operated is the message that a person acts on.
+type operated struct {
+	id    int64
+	state outbox.State
+	place place
+}
+
+// operate finds a message and changes it in one transaction. The change
+// reports false if the message's state does not allow it.
+func (s *Store) operate(ctx context.Context, key, verb string, change func(*tx, *operated) (bool, error)) (outbox.State, error) {
+	var m operated
+	err := s.writer.do(ctx, func(tx *tx) error {
+		if err := tx.find(key, &m); err != nil {
+			return err
+		}
+		allowed, err := change(tx, &m)
+		if err != nil {
+			return fmt.Errorf("store: %s of a message: %w", verb, err)
+		}
+		if !allowed {
+			return fmt.Errorf("%w: cannot %s a message that is %s", ErrState, verb, m.state)
+		}
+		return tx.find(key, &m)
+	})
+	return m.state, err
+}
+
+func (t *tx) find(key string, m *operated) error {
+	var state, lane string
+	err := t.query(`
+		SELECT id, state, account, channel, lane FROM messages
+		WHERE idempotency_key = ?`).QueryRow(key).Scan(&m.id, &state, &m.place.Account, &m.place.Channel, &lane)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%w with this key", ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("store: reading a message: %w", err)
+	}
+	m.state, m.place.Lane = outbox.State(state), outbox.Lane(lane)
+	return nil
+}
+
+// restart makes a settled message pending as if it were new. Its attempts
+// stay on record, but no longer count.
+func (t *tx) restart(m *operated, deadline time.Time) error {
+	_, err := t.query(`
+		UPDATE messages SET
+			state = 'pending', generation = generation + 1, attempts = 0,
+			due_at = ?2, expires_at = ?3, updated_at = ?2, settled_at = NULL,
+			first_attempt_at = NULL, ambiguous_at = NULL, scope = NULL,
+			http_status = NULL, error_code = NULL, error_message = NULL
+		WHERE id = ?1`).Exec(m.id, t.now, millis(deadline))
+	if err == nil {
+		t.arrive(m.place)
+	}
+	return err
+}
+
+// Pause sets an operator's gate on a scope, until a time or, if zero, until Resume.
+func (s *Store) Pause(ctx context.Context, scope, reason string, until time.Time) error {
+	return s.PutGate(ctx, dispatcher.Gate{
+		Scope: scope, Kind: dispatcher.Paused, Reason: reason, Since: s.cfg.Now(), Until: until, SetBy: dispatcher.ByOperator,
+	})
+}
+
+// Resume removes an operator's gate. It reports whether there was one.
+func (s *Store) Resume(ctx context.Context, scope string) (resumed bool, err error) {
+	err = s.writer.do(ctx, func(tx *tx) error {
+		n, err := tx.changed(`
+			DELETE FROM gates
+			WHERE scope = ? AND kind = 'paused'`, scope)
+		resumed = n > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("store: resuming %s: %w", scope, err)
+	}
+	return resumed, nil
+}

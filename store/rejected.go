@@ -1,0 +1,76 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"weir/outbox"
+)
+
+const (
+	maxRejectedPayload = 320 << 10
+	maxRejectedRows    = 10_000
+	maxRejectedBytes   = 256 << 20
+)
+
+// Reject keeps payloads that could not become messages, for people to look at.
+// The oldest make room: at most 10,000 rows and 256 MiB are kept.
+func (s *Store) Reject(ctx context.Context, rejections []outbox.Rejection) error {
+	return s.writer.do(ctx, func(tx *tx) error {
+		for _, r := range rejections {
+			if err := tx.reject(r); err != nil {
+				return fmt.Errorf("store: keeping a rejected payload: %w", err)
+			}
+		}
+		if err := tx.boundRejected(); err != nil {
+			return fmt.Errorf("store: bounding the rejected payloads: %w", err)
+		}
+		return nil
+	})
+}
+
+func (t *tx) reject(r outbox.Rejection) error {
+	payload := r.Payload[:min(len(r.Payload), maxRejectedPayload)]
+	if payload == nil {
+		payload = []byte{} // a nil slice would be NULL
+	}
+	_, err := t.query(`
+		INSERT INTO rejected (payload, size, reason, received_at)
+		VALUES (?, ?, ?, ?)`).Exec(payload, len(r.Payload), r.Reason, t.now)
+	return err
+}
+
+func (t *tx) boundRejected() error {
+	if _, err := t.query(`
+		DELETE FROM rejected
+		WHERE id <= (SELECT id FROM rejected ORDER BY id DESC LIMIT 1 OFFSET ?)`).Exec(maxRejectedRows); err != nil {
+		return err
+	}
+	_, err := t.query(`
+		DELETE FROM rejected
+		WHERE id <= (SELECT max(id) FROM (SELECT id, sum(length(payload)) OVER (ORDER BY id DESC) AS held FROM rejected)
+		             WHERE held > ?)`).Exec(maxRejectedBytes)
+	return err
+}
+
+// RejectedRow is a payload that could not become a message.
+type RejectedRow struct {
+	ID         int64  `db:"id" json:"id"`
+	Reason     string `db:"reason" json:"reason"`
+	Size       int    `db:"size" json:"size"`
+	ReceivedAt string `db:"received_at" json:"received_at"`
+	Payload    string `db:"payload" json:"payload"`
+}
+
+// Rejected returns the latest rejected payloads, newest first.
+func (s *Store) Rejected(ctx context.Context, most int) ([]RejectedRow, error) {
+	rows := []RejectedRow{}
+	err := s.read.SelectContext(ctx, &rows, `
+		SELECT id, reason, size, received_at, payload FROM rejected_readable
+		ORDER BY id DESC
+		LIMIT ?`, most)
+	if err != nil {
+		return nil, fmt.Errorf("store: reading the rejected payloads: %w", err)
+	}
+	return rows, nil
+}

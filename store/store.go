@@ -1,0 +1,232 @@
+// Package store keeps every message, attempt, gate and count in one SQLite
+// file, the only truth of weir.
+//
+// Messages come in through Accept, leave towards the dispatcher through the
+// Feed, and are claimed and recorded through one group-commit writer: a claim
+// is committed before its request may leave, an outcome before its worker is
+// free. What a commit returned has been fsynced. One daemon owns a data
+// directory (Open takes its lock and a new epoch); commands work beside it
+// (Attach) through the same file. The package does not decide what an answer
+// means: the dispatcher does.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	_ "github.com/mattn/go-sqlite3" // the driver behind every connection here
+	"weir/outbox"
+)
+
+var (
+	// ErrInUse is returned by Open when another daemon holds the data directory.
+	ErrInUse = errors.New("store: data directory in use")
+	// ErrNewer is returned when the database was written by a newer weir; nothing was changed.
+	ErrNewer = errors.New("store: database is newer than this weir")
+	// ErrOlder is returned by Attach when the database waits for a migration, which only the daemon does.
+	ErrOlder = errors.New("store: database is older than this weir")
+	// ErrCorrupt is returned when the file is no intact weir database; nothing was changed.
+	ErrCorrupt = errors.New("store: not an intact weir database")
+	// ErrNetworkFS is returned when the data directory lies on a network file system.
+	ErrNetworkFS = errors.New("store: data directory is on a network file system")
+	// ErrEpochLost is the end of a daemon whose database another daemon has taken over.
+	ErrEpochLost = errors.New("store: another daemon has taken over this database")
+	// ErrNotFound is returned when no message has the key.
+	ErrNotFound = errors.New("store: no such message")
+	// ErrState is returned when a message's state does not allow what was asked.
+	ErrState = errors.New("store: not possible in this state")
+	// ErrClosed is returned by writes after Close.
+	ErrClosed = errors.New("store: closed")
+)
+
+// Config says where the database is and who writes it.
+type Config struct {
+	// Dir is the data directory; created with mode 0700 if missing.
+	Dir string
+	// Instance names the daemon's row in the status table. Defaults to "weir".
+	Instance string
+	// Now is the one clock of the process.
+	Now func() time.Time
+	// RepeatFor is how long after its first ambiguous attempt a message may
+	// be sent again; then it becomes unknown. Only the daemon needs it.
+	RepeatFor time.Duration
+	// Log takes what no caller can be told. Defaults to discarding.
+	Log *slog.Logger
+	// OnSettled, if set, is called after the commit in which messages settled,
+	// by the writer: it must not block.
+	OnSettled func([]outbox.Outcome)
+	// OnForeignWrite, if set, is called within about 20 ms after another
+	// process has written to the database, by the writer: it must not block.
+	OnForeignWrite func()
+}
+
+// Store is an open database. It is safe for concurrent use.
+type Store struct {
+	cfg    Config
+	lock   *os.File // nil beside a daemon
+	read   *sqlx.DB
+	writer *writer
+	epoch  int64 // 0 beside a daemon
+	feed   *Feed // nil until NewFeed
+}
+
+// Open opens the data directory as its one daemon: it takes the lock, checks
+// and migrates the database and begins a new epoch. It returns ErrInUse,
+// ErrNetworkFS, ErrCorrupt or ErrNewer without having written anything.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := prepareDir(cfg.Dir); err != nil {
+		return nil, err
+	}
+	lock, err := takeLock(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := open(ctx, cfg, (*migrator).upgrade)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.lock = lock
+	if err := s.beginEpoch(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Attach opens the data directory for a command, beside a daemon or without
+// one. An empty directory gets a new database; one that waits for a migration
+// is refused with ErrOlder, since a running daemon may be of that older version.
+func Attach(ctx context.Context, cfg Config) (*Store, error) {
+	if err := prepareDir(cfg.Dir); err != nil {
+		return nil, err
+	}
+	return open(ctx, cfg, (*migrator).create)
+}
+
+// Exists reports whether the data directory holds a database.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, fileName))
+	return err == nil
+}
+
+const fileName = "weir.db"
+
+func open(ctx context.Context, cfg Config, migrate func(*migrator, context.Context) error) (_ *Store, err error) {
+	if cfg.Instance == "" {
+		cfg.Instance = "weir"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	path := filepath.Join(cfg.Dir, fileName)
+	if err := checkFile(ctx, path); err != nil {
+		return nil, err
+	}
+	db, err := sqlx.Open("sqlite3", dsn(path, writerPragmas))
+	if err != nil {
+		return nil, fmt.Errorf("store: opening %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(1)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	if err := migrate(&migrator{db: db, instance: cfg.Instance}, ctx); err != nil {
+		return nil, err
+	}
+	read, err := sqlx.Open("sqlite3", dsn(path, readerPragmas))
+	if err != nil {
+		return nil, fmt.Errorf("store: opening %s: %w", path, err)
+	}
+	read.SetMaxOpenConns(4)
+	read.SetMaxIdleConns(4)
+	s := &Store{cfg: cfg, read: read}
+	s.writer, err = newWriter(ctx, db, writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite})
+	if err != nil {
+		return nil, errors.Join(err, read.Close())
+	}
+	return s, nil
+}
+
+// PRAGMAs stand in the DSN, so that every connection of a pool has them.
+const (
+	writerPragmas = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000"
+	readerPragmas = "_busy_timeout=5000&_query_only=1&_cache_size=-2000"
+	checkPragmas  = "mode=ro&_busy_timeout=5000&_query_only=1"
+)
+
+func dsn(path, pragmas string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas
+}
+
+// Close ends the writer after what it has taken and releases the lock.
+func (s *Store) Close() error {
+	err := errors.Join(s.writer.close(), s.read.Close())
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
+}
+
+// Failed is closed when the database can no longer be written; Err then says why.
+func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
+
+// Err is why the database can no longer be written: ErrEpochLost, an I/O
+// error, or nil as long as it can.
+func (s *Store) Err() error { return s.writer.failure() }
+
+// Ping returns once the writer has committed something: it is alive.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.writer.do(ctx, func(*tx) error { return nil })
+}
+
+// Epoch is the number of this daemon's run, growing by one with each.
+func (s *Store) Epoch() int64 { return s.epoch }
+
+// beginEpoch makes every earlier daemon's claims and writes void.
+func (s *Store) beginEpoch(ctx context.Context) error {
+	err := s.writer.do(ctx, func(tx *tx) error {
+		for _, rename := range []string{
+			`UPDATE meta SET value = ? WHERE name = 'instance'`,
+			`UPDATE status SET scope = 'daemon:' || ? WHERE scope LIKE 'daemon:%'`,
+		} {
+			if _, err := tx.query(rename).Exec(s.cfg.Instance); err != nil {
+				return err
+			}
+		}
+		return tx.query(`
+			UPDATE meta SET value = value + 1
+			WHERE name = 'epoch'
+			RETURNING value`).QueryRow().Scan(&s.epoch)
+	})
+	if err != nil {
+		return fmt.Errorf("store: beginning an epoch: %w", err)
+	}
+	s.writer.guard(s.epoch)
+	return nil
+}
+
+func (s *Store) afterCommit(c *committed) {
+	if s.feed != nil {
+		s.feed.committed(c)
+	}
+	if s.cfg.OnSettled != nil && len(c.settled) > 0 {
+		s.cfg.OnSettled(c.settled)
+	}
+}
+
+func (s *Store) onForeignWrite() {
+	if s.feed != nil {
+		s.feed.lookEverywhere()
+	}
+	if s.cfg.OnForeignWrite != nil {
+		s.cfg.OnForeignWrite()
+	}
+}

@@ -1,0 +1,295 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/mattn/go-sqlite3"
+)
+
+const (
+	// maxBatch bounds the pieces of work in one commit, and so the time for
+	// which another process waits for the write lock.
+	maxBatch = 256
+	// foreignPoll is how often an idle writer looks for other processes' writes.
+	foreignPoll = 20 * time.Millisecond
+)
+
+// work is one caller's share of a group commit.
+type work struct {
+	apply func(*tx) error // may run again when a commit has to be repeated
+	done  chan error
+}
+
+type writerConfig struct {
+	now            func() time.Time
+	log            *slog.Logger
+	afterCommit    func(*committed)
+	onForeignWrite func()
+}
+
+// writer is the only one in this process who writes. All work that waits when
+// a transaction begins shares its commit, so batches form by themselves under
+// load and a lone piece of work waits for nobody.
+type writer struct {
+	cfg    writerConfig
+	db     *sqlx.DB
+	conn   *sqlx.Conn
+	stmts  map[string]*sql.Stmt // prepared on conn, by query
+	queue  chan *work
+	stop   chan struct{}
+	ended  chan struct{}
+	failed chan struct{}
+	once   sync.Once
+
+	mu    sync.Mutex
+	err   error // why the database can no longer be written
+	epoch int64 // 0: not guarded
+
+	version int64 // PRAGMA data_version: moves when another connection commits
+}
+
+func newWriter(ctx context.Context, db *sqlx.DB, cfg writerConfig) (*writer, error) {
+	conn, err := db.Connx(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("store: connecting: %w", err)
+	}
+	w := &writer{
+		cfg: cfg, db: db, conn: conn,
+		stmts:  make(map[string]*sql.Stmt),
+		queue:  make(chan *work, maxBatch),
+		stop:   make(chan struct{}),
+		ended:  make(chan struct{}),
+		failed: make(chan struct{}),
+	}
+	if w.version, err = w.dataVersion(); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	go w.run()
+	return w, nil
+}
+
+// do runs apply inside the next group commit and returns once it is on disk.
+// It is not interrupted by ctx once taken: a commit cannot be half awaited.
+func (w *writer) do(ctx context.Context, apply func(*tx) error) error {
+	job := &work{apply: apply, done: make(chan error, 1)}
+	select {
+	case w.queue <- job:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.ended:
+		return w.closedError()
+	}
+	select {
+	case err := <-job.done:
+		return err
+	case <-w.ended:
+		select {
+		case err := <-job.done:
+			return err
+		default:
+			return w.closedError()
+		}
+	}
+}
+
+func (w *writer) closedError() error {
+	if err := w.failure(); err != nil {
+		return err
+	}
+	return ErrClosed
+}
+
+func (w *writer) close() error {
+	w.once.Do(func() { close(w.stop) })
+	<-w.ended
+	var errs []error
+	for _, stmt := range w.stmts {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(append(errs, w.conn.Close(), w.db.Close())...)
+}
+
+// guard makes every later commit check that the epoch is still ours.
+func (w *writer) guard(epoch int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.epoch = epoch
+}
+
+func (w *writer) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func (w *writer) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+		close(w.failed)
+	}
+}
+
+func (w *writer) run() {
+	defer close(w.ended)
+	poll := time.NewTicker(foreignPoll)
+	defer poll.Stop()
+	batch := make([]*work, 0, maxBatch)
+	for w.failure() == nil {
+		select {
+		case job := <-w.queue:
+			batch = w.gather(append(batch[:0], job))
+			w.commitAll(batch)
+		case <-poll.C:
+			w.lookForForeignWrites()
+		case <-w.stop:
+			for batch = w.gather(batch[:0]); len(batch) > 0; batch = w.gather(batch[:0]) {
+				w.commitAll(batch)
+			}
+			return
+		}
+	}
+}
+
+// gather adds what waits already, without waiting for more.
+func (w *writer) gather(batch []*work) []*work {
+	for len(batch) < maxBatch {
+		select {
+		case job := <-w.queue:
+			batch = append(batch, job)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commitAll commits the batch, and piece by piece if one of it fails: nobody
+// pays for another's mistake.
+func (w *writer) commitAll(batch []*work) {
+	err := w.commitPatiently(batch)
+	if err != nil && len(batch) > 1 && w.failure() == nil {
+		for i := range batch {
+			w.commitAll(batch[i : i+1])
+		}
+		return
+	}
+	for _, job := range batch {
+		job.done <- err
+	}
+}
+
+// commitPatiently repeats the same commit while the disk is full or another
+// process holds the lock: nothing is lost and nobody is told of success.
+func (w *writer) commitPatiently(batch []*work) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := w.commit(batch)
+		switch {
+		case err == nil:
+			return nil
+		case isCode(err, sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrFull):
+			w.cfg.log.Warn("the database cannot be written now; trying again", "error", err, "in", wait)
+		case errors.Is(err, ErrEpochLost), isCode(err, sqlite3.ErrIoErr, sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrReadonly):
+			w.fail(err)
+			return err
+		default:
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-w.stop:
+			return err
+		}
+	}
+}
+
+func (w *writer) commit(batch []*work) error {
+	if err := w.exec(`BEGIN IMMEDIATE`); err != nil {
+		return fmt.Errorf("store: beginning: %w", err)
+	}
+	t := &tx{w: w, now: w.cfg.now().UnixMilli()}
+	err := w.apply(t, batch)
+	if err == nil {
+		if err = w.exec(`COMMIT`); err == nil {
+			w.cfg.afterCommit(&t.committed)
+			return nil
+		}
+		err = fmt.Errorf("store: committing: %w", err)
+	}
+	// After some errors SQLite has rolled back by itself; then this one fails, harmlessly.
+	_ = w.exec(`ROLLBACK`)
+	return err
+}
+
+func (w *writer) apply(t *tx, batch []*work) error {
+	if err := w.checkEpoch(t); err != nil {
+		return err
+	}
+	for _, job := range batch {
+		if err := job.apply(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) checkEpoch(t *tx) error {
+	w.mu.Lock()
+	ours := w.epoch
+	w.mu.Unlock()
+	if ours == 0 {
+		return nil
+	}
+	var epoch int64
+	if err := t.query(`SELECT value FROM meta WHERE name = 'epoch'`).QueryRow().Scan(&epoch); err != nil {
+		return fmt.Errorf("store: reading the epoch: %w", err)
+	}
+	if epoch != ours {
+		return fmt.Errorf("%w: epoch %d, ours was %d", ErrEpochLost, epoch, ours)
+	}
+	return nil
+}
+
+// exec and the prepared statements run without a cancellable context: the
+// driver would start a goroutine for each call.
+func (w *writer) exec(query string) error {
+	_, err := w.prepared(query).Exec()
+	return err
+}
+
+// lookForForeignWrites asks on the writer's own connection, whose own commits
+// do not count.
+func (w *writer) lookForForeignWrites() {
+	version, err := w.dataVersion()
+	if err == nil && version != w.version {
+		w.version = version
+		w.cfg.onForeignWrite()
+	}
+}
+
+func (w *writer) dataVersion() (version int64, err error) {
+	err = w.prepared(`PRAGMA data_version`).QueryRow().Scan(&version)
+	return version, err
+}
+
+// prepared statements live as long as the connection. A query that does not
+// compile answers with its error at the first use.
+func (w *writer) prepared(query string) statement {
+	stmt, found := w.stmts[query]
+	if !found {
+		var err error
+		if stmt, err = w.conn.PrepareContext(context.Background(), query); err != nil {
+			return statement{err: fmt.Errorf("store: preparing %q: %w", query, err)}
+		}
+		w.stmts[query] = stmt
+	}
+	return statement{stmt: stmt}
+}
