@@ -76,16 +76,16 @@ type ClientConfig struct {
 func (c ClientConfig) validate() error {
 	var faults []error
 	if c.Connections < 1 {
-		faults = append(faults, fmt.Errorf("Connections is %d, needs at least 1", c.Connections))
+		faults = append(faults, fmt.Errorf("field Connections is %d, needs at least 1", c.Connections))
 	}
 	if c.Timeout <= 0 {
-		faults = append(faults, fmt.Errorf("Timeout is %v, needs to be positive", c.Timeout))
+		faults = append(faults, fmt.Errorf("field Timeout is %v, needs to be positive", c.Timeout))
 	}
 	if c.UserAgent == "" {
-		faults = append(faults, errors.New("UserAgent is empty"))
+		faults = append(faults, errors.New("field UserAgent is empty"))
 	}
 	if c.Now == nil {
-		faults = append(faults, errors.New("Now is nil"))
+		faults = append(faults, errors.New("field Now is nil"))
 	}
 	return errors.Join(faults...)
 }

@@ -91,7 +91,12 @@ func (d *Dispatcher) roomFor(b *bucket) int {
 	if b.ramp.width > 0 {
 		most = min(most, b.ramp.width)
 	}
-	return max(0, min(d.seats-taken, most-b.seats))
+	room := max(0, min(d.seats-taken, most-b.seats))
+	if claimed := len(d.ready[high]) + len(d.ready[normal]) + len(d.ready[bulk]); room < d.seats/8 && claimed >= d.seats/8 {
+		// The workers have enough ahead: a few claims more are not worth a commit.
+		return 0
+	}
+	return room
 }
 
 // contended tells whether another bucket has messages that could go.

@@ -8,7 +8,7 @@ import (
 
 const (
 	// cut is what a refusal leaves of the rate.
-	cut = 0.9
+	cut = 0.88
 	// slowly and quickly are how much of itself the rate gains with each answer:
 	// near the rate that was last refused, and elsewhere.
 	slowly, quickly = 5e-5, 1e-3
@@ -22,12 +22,12 @@ const (
 // Until the first refusal only the number of requests under way grows. The rate
 // that was then admitted, waits included, is where the pace begins.
 type pacer struct {
-	width    int // how many may be under way before the first refusal
-	answers  int
-	bucket   *rate.Limiter // nil before the first refusal
-	perSec   float64       // 0 until measured
-	refusedR float64       // the rate that was last refused
-	spare    int           // tokens that came back unused
+	width   int // how many may be under way before the first refusal
+	answers int
+	bucket  *rate.Limiter // nil before the first refusal
+	perSec  float64       // 0 until measured
+	ceiling float64       // the rate that was last refused
+	spare   int           // tokens that came back unused
 
 	accepted int       // since the last recovery
 	since    time.Time // of the last recovery, or the first request
@@ -44,7 +44,7 @@ func (p *pacer) admitted(sent, now time.Time, most int) {
 	switch {
 	case p.blocked:
 		if !sent.Before(p.cutAt) {
-			p.recover(now)
+			p.resume(now)
 		}
 	case p.bucket == nil:
 		if p.answers++; p.answers%8 == 0 {
@@ -52,21 +52,21 @@ func (p *pacer) admitted(sent, now time.Time, most int) {
 		}
 	default:
 		gain := quickly
-		if p.perSec > 0.9*p.refusedR && p.perSec < 1.05*p.refusedR {
+		if p.perSec > 0.9*p.ceiling && p.perSec < 1.05*p.ceiling {
 			gain = slowly
 		}
 		p.set(now, p.perSec*(1+gain))
 	}
 }
 
-// recover begins again after a refusal, at no more than what was admitted on
+// resume begins again after a refusal, at no more than what was admitted on
 // average since the last recovery.
-func (p *pacer) recover(now time.Time) {
+func (p *pacer) resume(now time.Time) {
 	perSec := p.perSec
 	if passed := now.Sub(p.since).Seconds(); passed > 0 {
-		measured := float64(p.accepted) / passed * cut
+		measured := float64(p.accepted) / passed
 		if perSec == 0 {
-			perSec = measured
+			perSec = measured * cut
 		}
 		perSec = min(perSec, max(measured, perSec/2))
 	}
@@ -98,7 +98,7 @@ func (p *pacer) refused(sent, now time.Time, wait time.Duration) {
 		return
 	}
 	if !p.blocked && p.perSec > 0 {
-		p.refusedR = p.perSec
+		p.ceiling = p.perSec
 		p.set(now, p.perSec*cut)
 	}
 	if wait == 0 {
@@ -119,7 +119,7 @@ func (p *pacer) room(d demand) (int, time.Time) {
 		if d.out == 0 {
 			p.opening.used = 0
 		}
-		return p.opening.room(d.now, d.hedge())
+		return p.opening.room(d)
 	case p.bucket == nil:
 		return max(p.width-d.out, 0), time.Time{}
 	}

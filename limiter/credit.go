@@ -6,9 +6,10 @@ import "time"
 type demand struct {
 	now    time.Time
 	out    int           // tokens that are out
-	flying int           // of these on the wire
+	flying int           // those of them on the wire
 	rtt    time.Duration // usual round trip
 	share  float64       // of the limit, kept from this lane
+	urgent bool          // it is for the high lane
 }
 
 // hedge is after how long another request asks what the first did not tell. The
@@ -54,7 +55,7 @@ func (w *window) openingRoom(d demand) (int, time.Time) {
 		w.opening.used = 0
 		free = max(free, 1)
 	}
-	n, next := w.opening.room(d.now, d.hedge())
+	n, next := w.opening.room(d)
 	if free <= n {
 		return max(free, 0), time.Time{}
 	}
@@ -112,4 +113,22 @@ func (w *window) melt(d demand) (last time.Time, length time.Duration) {
 		length = w.end.Sub(w.first)
 	}
 	return w.end.Add(-min(length/4, 2*d.rtt+50*time.Millisecond)), length
+}
+
+func (w *window) take(now time.Time, n int) {
+	if w.confirmed {
+		w.trying = w.left <= 0
+		return
+	}
+	w.opening.take(now, n)
+}
+
+func (w *window) giveBack(n int) {
+	w.trying = false
+	w.opening.giveBack(n)
+}
+
+func (w *window) lose() {
+	w.trying = false
+	w.lost++
 }

@@ -83,7 +83,7 @@ func (l *Limiter) Grant(now time.Time, urgent bool, n int) (granted int, retryAt
 	if now.Before(l.hint.Until) {
 		return 0, l.hint.Until
 	}
-	d := demand{now: now, out: l.held + l.flying, flying: l.flying, rtt: l.rtt}
+	d := demand{now: now, out: l.held + l.flying, flying: l.flying, rtt: l.rtt, urgent: urgent}
 	if !urgent {
 		d.share = l.share(now)
 	}
@@ -109,17 +109,11 @@ func (l *Limiter) Return(now time.Time, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.advance(now)
-	n = min(n, l.held)
-	l.held -= n
-	if l.windowed() {
-		l.win.opening.giveBack(n)
-	} else {
-		l.pace.giveBack(n)
-	}
+	l.giveBack(n)
 }
 
 // Sent says that the request of a granted token goes on the wire now. Its
-// Ticket must be handed to Answered or to Lost, once.
+// Ticket must be handed to Answered, Lost or Unsent, once.
 func (l *Limiter) Sent(now time.Time) Ticket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,9 +151,32 @@ func (l *Limiter) Lost(t Ticket, now time.Time) {
 	defer l.mu.Unlock()
 	l.advance(now)
 	l.flying--
-	if l.windowed() {
-		l.win.lost++
+	l.win.lose()
+}
+
+// Unsent says that the request never left: its token is given back.
+func (l *Limiter) Unsent(_ Ticket, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.advance(now)
+	l.flying--
+	l.held++
+	l.giveBack(1)
+}
+
+// Parked tells whether the server would surely refuse a request now, even one
+// whose token was granted before that was known.
+func (l *Limiter) Parked(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = l.advance(now)
+	switch {
+	case now.Before(l.hint.Until):
+		return true
+	case l.windowed():
+		return l.win.parked()
 	}
+	return now.Before(l.pace.until)
 }
 
 // windowed tells whether the server's fixed window is followed, else the pace
@@ -194,9 +211,19 @@ func (l *Limiter) room(d demand) (int, time.Time) {
 func (l *Limiter) take(now time.Time, n int) {
 	l.held += n
 	if l.windowed() {
-		l.win.opening.take(now, n)
+		l.win.take(now, n)
 	} else {
 		l.pace.take(now, n)
+	}
+}
+
+func (l *Limiter) giveBack(n int) {
+	n = min(n, l.held)
+	l.held -= n
+	if l.windowed() {
+		l.win.giveBack(n)
+	} else {
+		l.pace.giveBack(n)
 	}
 }
 

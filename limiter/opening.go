@@ -15,17 +15,19 @@ type opening struct {
 }
 
 // room tells how many may go now, and when the next hedge may after them.
-func (o *opening) room(now time.Time, hedge time.Duration) (int, time.Time) {
+// An urgent request does not wait for another's answer, it hedges at once.
+func (o *opening) room(d demand) (int, time.Time) {
+	next := d.now.Add(d.hedge())
 	if n := o.width - o.used; n > 0 {
-		return n, now.Add(hedge)
+		return n, next
 	}
 	if o.used >= o.width+maxHedges {
 		return 0, time.Time{}
 	}
-	if at := o.last.Add(hedge); now.Before(at) {
+	if at := o.last.Add(d.hedge()); !d.urgent && d.now.Before(at) {
 		return 0, at
 	}
-	return 1, now.Add(hedge)
+	return 1, next
 }
 
 func (o *opening) take(now time.Time, n int) { o.used, o.last = o.used+n, now }

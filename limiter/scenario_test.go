@@ -52,11 +52,9 @@ type scenario struct {
 
 // result is what came of a scenario.
 type result struct {
-	use      float64 // accepted of what was allowed while measured
-	accepted int     // in all
-	refused  int     // in all
-	late     int     // refused while measured
-	first    time.Duration
+	use      float64         // accepted of what was allowed while measured
+	accepted int             // in all
+	refused  int             // in all
 	times    []time.Duration // of acceptance
 	waits    []time.Duration // of the high lane, or of sparse messages
 }
@@ -274,9 +272,6 @@ func (w *world) serve() limiter.Answer {
 		}
 	} else {
 		w.refused++
-		if w.measured() {
-			w.late++
-		}
 	}
 	h := http.Header{}
 	if !w.noDate {

@@ -82,7 +82,9 @@ func (w *window) describe(s *State) {
 	if w.refused {
 		s.Reason = fmt.Sprintf("429: the limit of %d is used up", w.limit)
 	}
-	s.Parked, s.Until = !w.end.IsZero(), w.end
+	if w.parked() {
+		s.Parked, s.Until = true, w.end
+	}
 }
 
 func (p *pacer) describe(s *State, now time.Time) {

@@ -55,6 +55,7 @@ type window struct {
 	lost       int         // never answered: charged until the window ends
 	unreported []time.Time // answers without a report, until a report counts them
 
+	trying  bool // a request is out that goes against the count
 	opening opening
 	trust   trust
 	rivals  rivals
@@ -72,8 +73,14 @@ func (w *window) same(reset time.Time) bool {
 	return d == 0 || d <= rounding && w.length >= 5*rounding
 }
 
+// parked tells whether the window is surely used up.
+func (w *window) parked() bool {
+	return w.confirmed && w.left <= 0 && !w.end.IsZero() && !w.trying
+}
+
 // report takes an answer that carries Limit, Remaining and Reset.
 func (w *window) report(a sample, c *offset) {
+	w.trying = false
 	w.before = w.before || a.success && a.Remaining == a.Limit
 	switch {
 	case a.refused:
@@ -195,18 +202,25 @@ func (w *window) tooEarly(a sample, c *offset) {
 	w.limit, w.left, w.leftAt, w.refused = a.Limit, a.Remaining, a.received, a.refused
 
 	w.extra = time.Time{}
-	if by := c.latest(w.reset).Add(rounding); c.known() && by.After(a.received) {
-		w.extra = by
+	bound := func(by time.Time) {
+		if by.After(a.received) && (w.extra.IsZero() || by.Before(w.extra)) {
+			w.extra = by
+		}
 	}
-	if by := a.received.Add(a.RetryAfter); a.RetryAfter > 0 && (w.extra.IsZero() || by.Before(w.extra)) {
-		w.extra = by
+	bound(a.received.Add(a.RetryAfter))
+	if c.known() {
+		bound(c.latest(w.reset).Add(rounding))
+	}
+	if w.length > 0 {
+		if !w.first.Add(w.length).After(a.received) {
+			w.first = a.received
+		}
+		bound(w.first.Add(w.length))
 	}
 	if w.extra.IsZero() {
-		w.extra = a.received.Add(w.trust.patience())
+		bound(a.received.Add(w.trust.patience()))
 	}
-	if by := a.received.Add(w.longest()); by.Before(w.extra) {
-		w.extra = by
-	}
+	bound(a.received.Add(w.longest()))
 }
 
 // longest is how long a window can last from now on.
@@ -221,6 +235,7 @@ func (w *window) longest() time.Duration {
 // still worth following: a server that refuses again and again without saying
 // when it opens does not keep it any more.
 func (w *window) bare(a sample, c *offset) bool {
+	w.trying = false
 	switch {
 	case a.refused && w.predicted:
 		return false
@@ -296,17 +311,20 @@ func (w *window) roll(now time.Time, out int) {
 	}
 	w.rivals.end(w.limit-w.left, out)
 	w.opening = opening{width: 1}
+	// The width gains a part of a round trip, which only short windows feel;
+	// where there is no backlog, it saves messages from waiting for a probe.
+	short := w.length > 0 && w.length < 5*rounding
 	idle := w.length > 0 && now.After(w.end.Add(w.length))
-	if w.trust.full() || idle || w.left >= max(w.limit/2, 1) {
+	if short && w.trust.full() || idle || w.left >= max(w.limit/2, 1) {
 		w.opening.width = w.few()
 	}
 	w.confirmed, w.predicted, w.opened = false, false, w.end
-	w.first, w.extra, w.lost = time.Time{}, time.Time{}, 0
+	w.extra, w.lost = time.Time{}, 0
 	w.unreported = w.unreported[:0]
 }
 
 // few is how many requests may meet a window that is not known for sure.
-func (w *window) few() int { return max(4, w.limit/8) }
+func (w *window) few() int { return min(max(w.limit/8, 4), 16) }
 
 // guess is when a window ends as far as one answer tells without Date.
 func (a sample) guess() time.Time {

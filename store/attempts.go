@@ -45,8 +45,7 @@ func (t *tx) attempt(message int64, a attempt) error {
 	_, err := t.query(`
 		INSERT INTO attempts (message, number, started_at, duration_ms, verdict, http_status, error_code,
 		                      error_message, request_id, rate_limit, remaining, reset_at)
-		VALUES (?1, 1 + coalesce((SELECT number + requests - 1 FROM attempts WHERE message = ?1
-		                          ORDER BY number DESC LIMIT 1), 0),
+		VALUES (?1, 1 + coalesce((SELECT sum(requests) FROM attempts WHERE message = ?1), 0),
 		        ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)`).Exec(values...)
 	return err
 }

@@ -36,33 +36,40 @@ func (s *Store) Claim(ctx context.Context, scope string, refs []outbox.Ref) ([]d
 	return claims, err
 }
 
+// claim reads the row if it may be claimed, and marks it. Reading first is
+// cheaper than UPDATE … RETURNING, for which SQLite builds a table each time.
 func (t *tx) claim(epoch int64, scope string, ref outbox.Ref, repeatFor time.Duration) (dispatcher.Claim, error) {
-	c := dispatcher.Claim{Ref: ref, ClaimedAt: time.UnixMilli(t.now)}
+	c := dispatcher.Claim{Ref: ref, ClaimedAt: time.UnixMilli(t.now), Scope: scope}
 	var (
 		lane                                  string
-		traceparent                           sql.NullString
+		traceparent, ambiguousScope           sql.NullString
 		due, expires, firstAttempt, ambiguous nullMillis
 	)
 	err := t.query(`
-		UPDATE messages SET
-			state = 'sending',
-			epoch = ?1,
-			scope = iif(ambiguous_at IS NULL, ?2, scope),
-			updated_at = ?3
-		WHERE id = ?4
-		  AND generation = ?5
+		SELECT account, channel, lane, idempotency_key, body, traceparent, attempts, throttles,
+		       due_at, expires_at, first_attempt_at, ambiguous_at, scope
+		FROM messages
+		WHERE id = ?1
+		  AND generation = ?2
 		  AND state IN ('pending', 'retrying')
 		  AND due_at <= ?3
 		  AND (expires_at IS NULL OR expires_at > ?3)
-		  AND (ambiguous_at IS NULL OR ambiguous_at > ?6)
-		RETURNING account, channel, lane, idempotency_key, body, traceparent, attempts, throttles,
-		          due_at, expires_at, first_attempt_at, ambiguous_at, scope`).
-		QueryRow(epoch, scope, t.now, ref.ID, ref.Generation, t.now-repeatFor.Milliseconds()).
+		  AND (ambiguous_at IS NULL OR ambiguous_at > ?4)`).
+		QueryRow(ref.ID, ref.Generation, t.now, t.now-repeatFor.Milliseconds()).
 		Scan(&c.Bucket.Account, &c.Bucket.Channel, &lane, &c.Key, &c.Body, &traceparent, &c.Attempts, &c.Throttles,
-			&due, &expires, &firstAttempt, &ambiguous, &c.Scope)
+			&due, &expires, &firstAttempt, &ambiguous, &ambiguousScope)
+	if err != nil {
+		return c, err
+	}
 	c.Lane = outbox.Lane(lane)
 	c.Traceparent = traceparent.String
 	c.DueAt, c.ExpiresAt = due.Time, expires.Time
 	c.FirstAttemptAt, c.AmbiguousAt = firstAttempt.Time, ambiguous.Time
+	if !c.AmbiguousAt.IsZero() {
+		c.Scope = ambiguousScope.String
+	}
+	_, err = t.query(`
+		UPDATE messages SET state = 'sending', epoch = ?, scope = ?, updated_at = ?
+		WHERE id = ?`).Exec(epoch, c.Scope, t.now, ref.ID)
 	return c, err
 }

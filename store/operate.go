@@ -29,15 +29,20 @@ func (s *Store) Cancel(ctx context.Context, key string) (outbox.State, error) {
 	})
 }
 
-// Retry makes a message that was surely not sent pending again, as if it were
-// new: failed or canceled, or expired if a new deadline (zero: none) is given.
-// It returns ErrNotFound or ErrState.
+// Retry makes a message that was surely not sent (failed, canceled or expired)
+// pending again, as if it were new. It keeps its deadline unless a new one is
+// given; one that has passed must be replaced. It returns ErrNotFound or ErrState.
 func (s *Store) Retry(ctx context.Context, key string, deadline time.Time) (outbox.State, error) {
 	return s.operate(ctx, key, "retry", func(tx *tx, m *operated) (bool, error) {
-		switch {
-		case m.state == outbox.Failed, m.state == outbox.Canceled:
-		case m.state == outbox.Expired && deadline.UnixMilli() > tx.now:
+		switch m.state {
+		case outbox.Failed, outbox.Canceled, outbox.Expired:
 		default:
+			return false, nil
+		}
+		if deadline.IsZero() {
+			deadline = m.expires
+		}
+		if !deadline.IsZero() && deadline.UnixMilli() <= tx.now {
 			return false, nil
 		}
 		return true, tx.restart(m, deadline)
@@ -57,14 +62,15 @@ const (
 )
 
 // Resolve settles what weir could not know of an unknown message. messageID
-// is the API's, if the person knows it. It returns ErrNotFound or ErrState.
+// is the API's, if the person knows it. With MayDuplicate a deadline that has
+// passed no longer counts. It returns ErrNotFound or ErrState.
 func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID string) (outbox.State, error) {
 	return s.operate(ctx, key, "resolve", func(tx *tx, m *operated) (bool, error) {
 		if m.state != outbox.Unknown {
 			return false, nil
 		}
 		if r == MayDuplicate {
-			return true, tx.restart(m, time.Time{})
+			return true, tx.restart(m, m.deadlineAhead(tx.now))
 		}
 		next := outbox.Sent
 		if r == WasNotSent {
@@ -80,9 +86,18 @@ func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID
 
 // operated is the message that a person acts on.
 type operated struct {
-	id    int64
-	state outbox.State
-	place place
+	id      int64
+	state   outbox.State
+	place   place
+	expires time.Time // zero: never
+}
+
+// deadlineAhead is the message's deadline, or zero if it has passed.
+func (m *operated) deadlineAhead(now int64) time.Time {
+	if m.expires.UnixMilli() <= now {
+		return time.Time{}
+	}
+	return m.expires
 }
 
 // operate finds a message and changes it in one transaction. The change
@@ -107,16 +122,17 @@ func (s *Store) operate(ctx context.Context, key, verb string, change func(*tx, 
 
 func (t *tx) find(key string, m *operated) error {
 	var state, lane string
+	var expires nullMillis
 	err := t.query(`
-		SELECT id, state, account, channel, lane FROM messages
-		WHERE idempotency_key = ?`).QueryRow(key).Scan(&m.id, &state, &m.place.Account, &m.place.Channel, &lane)
+		SELECT id, state, account, channel, lane, expires_at FROM messages
+		WHERE idempotency_key = ?`).QueryRow(key).Scan(&m.id, &state, &m.place.Account, &m.place.Channel, &lane, &expires)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%w with this key", ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("store: reading a message: %w", err)
 	}
-	m.state, m.place.Lane = outbox.State(state), outbox.Lane(lane)
+	m.state, m.place.Lane, m.expires = outbox.State(state), outbox.Lane(lane), expires.Time
 	return nil
 }
 

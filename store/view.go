@@ -161,23 +161,34 @@ type Filter struct {
 	Account string
 	Channel string
 	Lane    outbox.Lane
-	Most    int // at most so many, the latest first
+	Before  int64 // only those with a smaller id: the next page
+	Most    int   // at most so many, the latest first
 }
 
 // Messages returns the messages that match, newest first.
 func (s *Store) Messages(ctx context.Context, f Filter) ([]MessageView, error) {
 	messages := []MessageView{}
-	query := `SELECT ` + messageColumns + ` FROM messages_readable WHERE 1`
+	where := `1`
 	var args []any
 	for _, c := range []struct{ column, value string }{
 		{"state", string(f.State)}, {"account", f.Account}, {"channel", f.Channel}, {"lane", string(f.Lane)},
 	} {
 		if c.value != "" {
-			query += ` AND ` + c.column + ` = ?`
+			where += ` AND ` + c.column + ` = ?`
 			args = append(args, c.value)
 		}
 	}
-	err := s.read.SelectContext(ctx, &messages, query+` ORDER BY id DESC LIMIT ?`, append(args, f.Most)...)
+	if f.State.Settled() && f.State != outbox.Sent {
+		where += ` AND settled_at IS NOT NULL AND state <> 'sent'` // the condition of messages_unsent
+	}
+	if f.Before > 0 {
+		where += ` AND id < ?`
+		args = append(args, f.Before)
+	}
+	err := s.read.SelectContext(ctx, &messages, `
+		SELECT `+messageColumns+` FROM messages_readable
+		WHERE id IN (SELECT id FROM messages WHERE `+where+` ORDER BY id DESC LIMIT ?)
+		ORDER BY id DESC`, append(args, f.Most)...)
 	if err != nil {
 		return nil, fmt.Errorf("store: listing messages: %w", err)
 	}

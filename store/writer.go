@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -146,6 +147,7 @@ func (w *writer) run() {
 	for w.failure() == nil {
 		select {
 		case job := <-w.queue:
+			runtime.Gosched()
 			batch = w.gather(append(batch[:0], job))
 			w.commitAll(batch)
 		case <-poll.C:
@@ -237,6 +239,9 @@ func (w *writer) apply(t *tx, batch []*work) error {
 		if err := job.apply(t); err != nil {
 			return err
 		}
+	}
+	if t.movedMessages() {
+		return t.sumUp()
 	}
 	return nil
 }

@@ -43,6 +43,16 @@ func (a *app) commandGroups() []commandGroup {
 		{"Running it:", []*cobra.Command{
 			newServeCommand(a),
 		}},
+		{"Handing over messages:", []*cobra.Command{
+			newSendCommand(a),
+			newOutboxCommand(a),
+		}},
+		{"Seeing and steering:", []*cobra.Command{
+			newStatusCommand(a),
+			newMessagesCommand(a),
+			newGatesCommand(a),
+			newRejectedCommand(a),
+		}},
 		{"Trying it out:", []*cobra.Command{
 			newSandboxCommand(),
 		}},

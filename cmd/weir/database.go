@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"weir/store"
+)
+
+// addDatabaseFlags gives a command the settings that say where weir.db is and
+// what can be in it.
+func addDatabaseFlags(flags *pflag.FlagSet) {
+	addSettingFlags(flags, "WEIR_DATA_DIR", configSetting)
+}
+
+// withDatabase opens an existing database beside the daemon, or without one, and
+// hands it to use. It creates nothing: a mistyped directory is to be noticed.
+func (a *app) withDatabase(cmd *cobra.Command, use func(ctx context.Context, s *store.Store, cfg *Config) error) error {
+	cfg, err := a.config(cmd.Flags())
+	if err != nil {
+		return err
+	}
+	if !store.Exists(cfg.DataDir) {
+		return fmt.Errorf("no weir database in %s; start weir serve or send something, or name another directory with --data-dir", cfg.DataDir)
+	}
+	return a.attach(cmd.Context(), cfg, use)
+}
+
+// attach is withDatabase for the one command that may create the database.
+func (a *app) attach(ctx context.Context, cfg *Config, use func(ctx context.Context, s *store.Store, cfg *Config) error) error {
+	s, err := store.Attach(ctx, store.Config{Dir: cfg.DataDir, Instance: cfg.Instance, Now: a.now, Log: cfg.logger(a.stderr)})
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(ctx, s, cfg), s.Close())
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"weir/store"
+)
+
+func TestCommandsOnADirectoryWithoutADatabaseSaySoAndCreateNothing(t *testing.T) {
+	d := newDesk(t)
+	for _, args := range [][]string{
+		{"status"}, {"status", "--json"}, {"messages", "list"}, {"messages", "show", "k"}, {"messages", "retry", "k"},
+		{"messages", "cancel", "k"}, {"messages", "resolve", "k", "--sent"}, {"gates", "list"}, {"gates", "pause", "daemon"},
+		{"gates", "resume", "daemon"}, {"gates", "probe", "daemon"}, {"rejected", "list"},
+	} {
+		if got := d.refuse(exitFailed, args...); !strings.HasPrefix(got, "weir: no weir database in data; ") {
+			t.Errorf("weir %q: %q", args, got)
+		}
+	}
+	if _, err := os.Stat(d.dir); !os.IsNotExist(err) {
+		t.Errorf("the data directory exists: %v", err)
+	}
+}
+
+func TestTheStatusOfAStoppedDaemonShowsWhatWaits(t *testing.T) {
+	d := newDesk(t)
+	if code, _, stderr := d.sendLines(numbered(3)...); code != exitDone {
+		t.Fatal(stderr)
+	}
+	if got := d.do("status"); !strings.HasPrefix(got, "daemon weir is stopped") || !strings.Contains(got, "default/rcs is stopped") || !strings.Contains(got, "3 pending") {
+		t.Errorf("status is\n%s", got)
+	}
+}
+
+func TestTheStatusAsJSONHasTheColumnsAsKeysAndNullForUnknown(t *testing.T) {
+	d := newDesk(t)
+	if code, _, stderr := d.sendLines(numbered(3)...); code != exitDone {
+		t.Fatal(stderr)
+	}
+	var got struct {
+		Daemon  map[string]any
+		Buckets []map[string]any
+	}
+	if err := json.Unmarshal([]byte(d.do("status", "--json")), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Buckets) != 1 {
+		t.Fatalf("got %v", got)
+	}
+	for _, row := range []map[string]any{got.Daemon, got.Buckets[0]} {
+		if limit, there := row["rate_limit"]; row["state"] != "stopped" || row["pending"] != 3.0 || !there || limit != nil {
+			t.Errorf("got %v", row)
+		}
+	}
+	if got.Daemon["scope"] != "daemon:weir" || got.Buckets[0]["scope"] != "bucket:default/rcs" {
+		t.Errorf("scopes are %v and %v", got.Daemon["scope"], got.Buckets[0]["scope"])
+	}
+}
+
+func TestAStatusWithoutMessagesSaysSo(t *testing.T) {
+	d := newDesk(t)
+	d.sendLines("")
+	if got := d.do("status"); !strings.HasSuffix(got, "no messages yet\n") {
+		t.Errorf("status is %q", got)
+	}
+	if got := d.do("status", "--json"); !strings.Contains(got, `"buckets":[]`) {
+		t.Errorf("status is %q", got)
+	}
+}
+
+func Example_printStatus() {
+	now := time.Date(2026, 3, 28, 14, 30, 0, 0, time.UTC)
+	at := func(d time.Duration) *string {
+		text := now.Add(d).Format("2006-01-02T15:04:05.000Z")
+		return &text
+	}
+	reason, request, limit, remaining, window := "the limit is used up", "req_81", 100, 0, int64(2000)
+	daemon := store.StatusView{Scope: "daemon:weir", State: "running", SinceAt: at(-2*time.Hour - 5*time.Minute), HeartbeatAt: at(-3 * time.Second)}
+	bucket := store.StatusView{
+		Scope: "bucket:default/rcs", State: "parked", Reason: &reason, SinceAt: at(-time.Second), UntilAt: at(time.Second), LastRequestID: &request,
+		RateLimit: &limit, Remaining: &remaining, WindowMS: &window, Throttled: 2,
+		Pending: 300_000, Scheduled: 20, InFlight: 8, OldestDueAt: at(-90 * time.Second), ETAAt: at(100 * time.Minute),
+		Sent: 5000, SentLastMinute: 3000, Failed: 1,
+	}
+	if err := printStatus(os.Stdout, now, daemon, []store.StatusView{bucket}); err != nil {
+		panic(err)
+	}
+	// Output:
+	// daemon weir is running since 2026-03-28T12:25:00.000Z (2 h 5 min ago); last heartbeat 3 s ago
+	//
+	// default/rcs is parked since 2026-03-28T14:29:59.000Z (1 s ago) until 2026-03-28T14:30:01.000Z (in 1 s): the limit is used up; last request req_81
+	//   limit    0 left of 100 per 2s; 2 answers of 429
+	//   waiting  300000 pending (20 scheduled), 0 retrying, 8 in flight; oldest due 1 min 30 s ago; all sent in 1 h 40 min
+	//   settled  5000 sent (3000 in the last minute), 1 failed, 0 expired, 0 canceled, 0 unknown
+}

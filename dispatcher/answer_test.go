@@ -1,0 +1,45 @@
+package dispatcher
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+func TestSanitizedTextIsFitForStoring(t *testing.T) {
+	tests := []struct {
+		name, in, want string
+	}{
+		{"plain text stays", "no device, größer", "no device, größer"},
+		{"control characters go", "a\x00b\r\nc\x1b[0m\u0085d\x7f", "abc[0md"},
+		{"invalid UTF-8 goes", "a\xff\xc3", "a"},
+		{"long text is cut", strings.Repeat("x", maxStored+1), strings.Repeat("x", maxStored)},
+		{"no character is cut in two", "x" + strings.Repeat("é", maxStored), "x" + strings.Repeat("é", maxStored/2-1)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := sanitize(tt.in); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzTakeBody(f *testing.F) {
+	for _, seed := range []string{accepted, `{"error":"a\u0000\ud800","message":"` + "\xff" + `"}`, "[]", "null", `{"retry_after":null}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var a Answer
+		a.takeBody(body)
+		for _, s := range []string{a.MessageID, a.ErrorCode, a.ErrorMessage, a.RetryAfter, a.RequiredAmount, a.TopupURL} {
+			if s != "" && !a.IsJSON {
+				t.Errorf("%q comes from what is not JSON", s)
+			}
+			if len(s) > maxStored || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+				t.Errorf("%q is not fit for storing", s)
+			}
+		}
+	})
+}
