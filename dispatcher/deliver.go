@@ -11,11 +11,20 @@ import (
 // too much may have changed since.
 const staleClaim = 10 * time.Second
 
+// deliverAll is a worker. Workers are kept, because a new goroutine would grow
+// its stack anew for each request.
+func (d *Dispatcher) deliverAll(work context.Context) {
+	for x := range d.start {
+		d.deliver(work, x)
+		d.work.Done()
+	}
+}
+
 // deliver makes one attempt of a claimed message: check, post, judge, record.
 func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	key, ok := d.mayPost(x)
 	if !ok {
-		d.freeWorker(work, x)
+		d.freeWorker(x)
 		d.handBack(work, x)
 		return
 	}
@@ -28,13 +37,16 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	d.mu.Lock()
 	d.learn(x, key, answer, &judgement)
 	d.mu.Unlock()
-	d.freeWorker(work, x)
+	d.freeWorker(x)
 
-	err := d.cfg.Ledger.Record(context.WithoutCancel(work), Record{Claim: x.c, Answer: answer, Judgement: judgement, Limit: seen})
-	if err != nil {
-		d.fail(err)
-	}
-	d.freeSeat(x, !judgement.State.Settled() && judgement.DueAt.IsZero())
+	d.work.Add(1)
+	d.cfg.Ledger.Record(Record{Claim: x.c, Answer: answer, Judgement: judgement, Limit: seen}, func(err error) {
+		if err != nil {
+			d.fail(err)
+		}
+		d.freeSeat(x, !judgement.State.Settled() && judgement.DueAt.IsZero())
+		d.work.Done()
+	})
 }
 
 // mayPost looks once more, right before the request is written, whether it may
@@ -81,7 +93,7 @@ func (d *Dispatcher) tellLimiter(x *delivery, t limiter.Ticket, a Answer) LimitS
 }
 
 // freeWorker lets the next claimed message on the wire.
-func (d *Dispatcher) freeWorker(work context.Context, x *delivery) {
+func (d *Dispatcher) freeWorker(x *delivery) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.posting--
@@ -90,7 +102,7 @@ func (d *Dispatcher) freeWorker(work context.Context, x *delivery) {
 		d.bulk.posting--
 	}
 	if !d.stopping {
-		d.begin(work)
+		d.begin()
 	}
 }
 

@@ -85,7 +85,8 @@ type Dispatcher struct {
 	seats    int // claimed or under way at most
 	accounts []*account
 	buckets  []*bucket
-	wake     chan struct{} // something changed that may let a message go
+	wake     chan struct{}  // something changed that may let a message go
+	start    chan *delivery // for the workers; closed once nothing is left
 
 	mu       sync.Mutex
 	gates    gates
@@ -116,6 +117,7 @@ func New(cfg Config) (*Dispatcher, error) {
 		cfg:    cfg,
 		seats:  2 * cfg.Concurrency,
 		wake:   make(chan struct{}, 1),
+		start:  make(chan *delivery, 2*cfg.Concurrency),
 		gates:  newGates(),
 		inHand: make(map[int64]bool),
 	}
@@ -160,6 +162,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			group.Go(func() error { return d.fetch(fetching, b, lane) })
 		}
 	}
+	for range d.cfg.Concurrency {
+		go d.deliverAll(work)
+	}
 	group.Go(func() error { return d.schedule(fetching, work) })
 	group.Go(func() error { return d.report(fetching) })
 	err := group.Wait()
@@ -187,6 +192,7 @@ func (d *Dispatcher) drain(work context.Context, abandon func()) {
 	late := time.AfterFunc(d.cfg.DrainTimeout, abandon)
 	defer late.Stop()
 	d.work.Wait()
+	close(d.start)
 }
 
 // schedule lets messages go whenever something has changed or a time has come.

@@ -15,14 +15,16 @@ type Source interface {
 }
 
 // Ledger is the record of every message. What its methods return from is on
-// disk. An error from Claim, Record or Release means that the ledger can no
-// longer be written, and ends the dispatcher.
+// disk. An error means that the ledger can no longer be written, and ends the
+// dispatcher.
 type Ledger interface {
 	// Claim marks the messages as being sent by this daemon and returns those
 	// that it got; a reference that is stale is left out.
 	Claim(ctx context.Context, scope string, refs []outbox.Ref) ([]Claim, error)
-	// Record stores what an attempt made of a claim.
-	Record(ctx context.Context, r Record) error
+	// Record stores what an attempt made of a claim. It returns before that is
+	// on disk: done is called then, and must not block. So a worker need not
+	// wait, and the outcomes of one commit free their seats together.
+	Record(r Record, done func(error))
 	// Release gives claims back whose request was never made, as if they had
 	// not been claimed, but under the next generation.
 	Release(ctx context.Context, claims []Claim) error

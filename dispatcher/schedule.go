@@ -210,12 +210,12 @@ func (d *Dispatcher) claim(work context.Context, x batch) {
 		}
 		d.poke()
 	}
-	d.begin(work)
+	d.begin()
 }
 
 // begin puts claimed messages on the wire as far as there are workers. It
 // requires that d.mu is held.
-func (d *Dispatcher) begin(work context.Context) {
+func (d *Dispatcher) begin() {
 	for d.posting < d.cfg.Concurrency {
 		x := d.nextReady()
 		if x == nil {
@@ -226,7 +226,8 @@ func (d *Dispatcher) begin(work context.Context) {
 		if x.lane == bulk {
 			d.bulk.posting++
 		}
-		d.work.Go(func() { d.deliver(work, x) })
+		d.work.Add(1)
+		d.start <- x // never blocks: it has room for every seat
 	}
 }
 

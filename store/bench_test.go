@@ -37,7 +37,7 @@ func BenchmarkLifecycle(b *testing.B) {
 		}
 		done := make(chan error, group)
 		for _, c := range claims {
-			go func() { done <- s.Record(b.Context(), sent(c)) }()
+			s.Record(sent(c), func(err error) { done <- err })
 		}
 		for range claims {
 			if err := <-done; err != nil {

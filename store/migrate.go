@@ -24,9 +24,18 @@ const applicationID = 0x77656972
 // checked as far as this reaches, a small one wholly.
 const checkBudget = 250 * time.Millisecond
 
-// checkFile looks at an existing file through a read-only connection, so that
-// a corrupt, foreign or newer one is never written to.
-func checkFile(ctx context.Context, path string) error {
+// checkOurs looks at an existing file through a read-only connection, so that
+// a foreign or newer one, or one that is no database, is never written to.
+func checkOurs(ctx context.Context, path string) error {
+	return checkFile(ctx, path, func(*sqlx.DB) error { return nil })
+}
+
+// checkIntact is checkOurs with a look for damage, as far as checkBudget reaches.
+func checkIntact(ctx context.Context, path string) error {
+	return checkFile(ctx, path, func(db *sqlx.DB) error { return checkIntegrity(ctx, db, path) })
+}
+
+func checkFile(ctx context.Context, path string, further func(*sqlx.DB) error) error {
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
 		return err
 	}
@@ -52,7 +61,7 @@ func checkFile(ctx context.Context, path string) error {
 	case version > latest():
 		return fmt.Errorf("%w: %s has version %d, this weir knows %d; use a newer weir", ErrNewer, path, version, latest())
 	}
-	return checkIntegrity(ctx, db, path)
+	return further(db)
 }
 
 func checkIntegrity(ctx context.Context, db *sqlx.DB, path string) error {
@@ -136,7 +145,7 @@ func (m *migrator) create(ctx context.Context) error {
 // step applies the next missing migration, if allowed. The version is read
 // under the write lock: of two processes that start at once, one migrates.
 func (m *migrator) step(ctx context.Context, allow func(version int) error) (done bool, err error) {
-	tx, err := m.db.BeginTxx(ctx, nil)
+	tx, err := m.begin(ctx)
 	if err != nil {
 		return false, fmt.Errorf("store: migrating: %w", err)
 	}
@@ -170,6 +179,23 @@ func (m *migrator) step(ctx context.Context, allow func(version int) error) (don
 		}
 	}
 	return false, tx.Commit()
+}
+
+// begin takes the write lock. Turning a new file to WAL, which the connection
+// does first, fails at once while another process does the same: no busy
+// timeout covers it.
+func (m *migrator) begin(ctx context.Context) (*sqlx.Tx, error) {
+	for start := time.Now(); ; {
+		tx, err := m.db.BeginTxx(ctx, nil)
+		if !isCode(err, sqlite3.ErrBusy) || time.Since(start) > lockPatience {
+			return tx, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // seed writes the rows that every database starts with.

@@ -9,16 +9,16 @@ import (
 	"weir/outbox"
 )
 
-// Record stores an attempt and what it made of its message, in one commit.
-// A claim that is no longer the daemon's own changes nothing: that epoch has
-// ended, and recovery has judged the row.
-func (s *Store) Record(ctx context.Context, r dispatcher.Record) error {
-	return s.writer.do(ctx, func(tx *tx) error {
+// Record stores an attempt and what it made of its message, in one commit, and
+// calls done once it is on disk. A claim that is no longer the daemon's own
+// changes nothing: that epoch has ended, and recovery has judged the row.
+func (s *Store) Record(r dispatcher.Record, done func(error)) {
+	s.writer.submit(func(tx *tx) error {
 		if err := tx.record(s.epoch, &r); err != nil {
 			return fmt.Errorf("store: recording an attempt of message %d: %w", r.Claim.ID, err)
 		}
 		return nil
-	})
+	}, done)
 }
 
 func (t *tx) record(epoch int64, r *dispatcher.Record) error {

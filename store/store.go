@@ -88,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := open(ctx, cfg, (*migrator).upgrade)
+	s, err := open(ctx, cfg, asDaemon)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -106,7 +106,7 @@ func Attach(ctx context.Context, cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	return open(ctx, cfg, (*migrator).create)
+	return open(ctx, cfg, asCommand)
 }
 
 // Exists reports whether the data directory holds a database.
@@ -117,7 +117,20 @@ func Exists(dir string) bool {
 
 const fileName = "weir.db"
 
-func open(ctx context.Context, cfg Config, migrate func(*migrator, context.Context) error) (_ *Store, err error) {
+// opener is what a kind of process does to a database before it uses it.
+type opener struct {
+	check   func(ctx context.Context, path string) error
+	migrate func(*migrator, context.Context) error
+}
+
+var (
+	// The daemon writes for long, so it looks for damage first.
+	asDaemon = opener{check: checkIntact, migrate: (*migrator).upgrade}
+	// A command must be quick, and relies on the daemon's look.
+	asCommand = opener{check: checkOurs, migrate: (*migrator).create}
+)
+
+func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	if cfg.Instance == "" {
 		cfg.Instance = "weir"
 	}
@@ -125,7 +138,7 @@ func open(ctx context.Context, cfg Config, migrate func(*migrator, context.Conte
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	path := filepath.Join(cfg.Dir, fileName)
-	if err := checkFile(ctx, path); err != nil {
+	if err := as.check(ctx, path); err != nil {
 		return nil, err
 	}
 	db, err := sqlx.Open("sqlite3", dsn(path, writerPragmas))
@@ -138,7 +151,7 @@ func open(ctx context.Context, cfg Config, migrate func(*migrator, context.Conte
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	if err := migrate(&migrator{db: db, instance: cfg.Instance}, ctx); err != nil {
+	if err := as.migrate(&migrator{db: db, instance: cfg.Instance}, ctx); err != nil {
 		return nil, err
 	}
 	read, err := sqlx.Open("sqlite3", dsn(path, readerPragmas))
@@ -157,8 +170,8 @@ func open(ctx context.Context, cfg Config, migrate func(*migrator, context.Conte
 
 // PRAGMAs stand in the DSN, so that every connection of a pool has them.
 const (
-	writerPragmas = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000"
-	readerPragmas = "_busy_timeout=5000&_query_only=1&_cache_size=-2000"
+	writerPragmas = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000&_mutex=no"
+	readerPragmas = "_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
 	checkPragmas  = "mode=ro&_busy_timeout=5000&_query_only=1"
 )
 

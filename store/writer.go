@@ -25,7 +25,7 @@ const (
 // work is one caller's share of a group commit.
 type work struct {
 	apply func(*tx) error // may run again when a commit has to be repeated
-	done  chan error
+	done  func(error)     // called once, by the writer: must not block
 }
 
 type writerConfig struct {
@@ -69,6 +69,9 @@ func newWriter(ctx context.Context, db *sqlx.DB, cfg writerConfig) (*writer, err
 		ended:  make(chan struct{}),
 		failed: make(chan struct{}),
 	}
+	if err := w.exec(`PRAGMA busy_timeout = 1`); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	if w.version, err = w.dataVersion(); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -79,24 +82,39 @@ func newWriter(ctx context.Context, db *sqlx.DB, cfg writerConfig) (*writer, err
 // do runs apply inside the next group commit and returns once it is on disk.
 // It is not interrupted by ctx once taken: a commit cannot be half awaited.
 func (w *writer) do(ctx context.Context, apply func(*tx) error) error {
-	job := &work{apply: apply, done: make(chan error, 1)}
+	done := make(chan error, 1)
 	select {
-	case w.queue <- job:
+	case w.queue <- &work{apply: apply, done: func(err error) { done <- err }}:
+		return w.await(done)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-w.ended:
 		return w.closedError()
 	}
+}
+
+// submit is do for callers who do not wait: done hears of the end instead.
+func (w *writer) submit(apply func(*tx) error, done func(error)) {
 	select {
-	case err := <-job.done:
+	case w.queue <- &work{apply: apply, done: done}:
+	case <-w.ended:
+		done(w.closedError())
+	}
+}
+
+// await returns what became of work that was queued, also when the writer
+// ended before it got there.
+func (w *writer) await(done chan error) error {
+	select {
+	case err := <-done:
 		return err
 	case <-w.ended:
-		select {
-		case err := <-job.done:
-			return err
-		default:
-			return w.closedError()
-		}
+	}
+	select {
+	case err := <-done:
+		return err
+	default:
+		return w.closedError()
 	}
 }
 
@@ -144,7 +162,7 @@ func (w *writer) run() {
 	poll := time.NewTicker(foreignPoll)
 	defer poll.Stop()
 	batch := make([]*work, 0, maxBatch)
-	for w.failure() == nil {
+	for {
 		select {
 		case job := <-w.queue:
 			runtime.Gosched()
@@ -185,7 +203,7 @@ func (w *writer) commitAll(batch []*work) {
 		return
 	}
 	for _, job := range batch {
-		job.done <- err
+		job.done(err)
 	}
 }
 
@@ -193,7 +211,11 @@ func (w *writer) commitAll(batch []*work) {
 // process holds the lock: nothing is lost and nobody is told of success.
 func (w *writer) commitPatiently(batch []*work) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := w.commit(batch)
+		err := w.failure()
+		if err != nil {
+			return err
+		}
+		err = w.commit(batch)
 		switch {
 		case err == nil:
 			return nil
@@ -214,7 +236,7 @@ func (w *writer) commitPatiently(batch []*work) error {
 }
 
 func (w *writer) commit(batch []*work) error {
-	if err := w.exec(`BEGIN IMMEDIATE`); err != nil {
+	if err := w.begin(); err != nil {
 		return fmt.Errorf("store: beginning: %w", err)
 	}
 	t := &tx{w: w, now: w.cfg.now().UnixMilli()}
@@ -229,6 +251,23 @@ func (w *writer) commit(batch []*work) error {
 	// After some errors SQLite has rolled back by itself; then this one fails, harmlessly.
 	_ = w.exec(`ROLLBACK`)
 	return err
+}
+
+// lockPatience is how long another process may keep the write lock before that
+// is worth a word in the log.
+const lockPatience = 5 * time.Second
+
+// begin takes the write lock. SQLite's own waiting asks ever more seldom, up to
+// every 100 ms, and so hardly ever meets the millisecond that weir send leaves
+// between two commits: the connection has a busy timeout of 1 ms, and this asks
+// again at that pace.
+func (w *writer) begin() error {
+	for start := time.Now(); ; {
+		err := w.exec(`BEGIN IMMEDIATE`)
+		if !isCode(err, sqlite3.ErrBusy) || time.Since(start) > lockPatience {
+			return err
+		}
+	}
 }
 
 func (w *writer) apply(t *tx, batch []*work) error {

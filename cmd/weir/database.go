@@ -18,23 +18,33 @@ func addDatabaseFlags(flags *pflag.FlagSet) {
 }
 
 // withDatabase opens an existing database beside the daemon, or without one, and
-// hands it to use. It creates nothing: a mistyped directory is to be noticed.
-func (a *app) withDatabase(cmd *cobra.Command, use func(ctx context.Context, s *store.Store, cfg *Config) error) error {
-	cfg, err := a.config(cmd.Flags())
+// hands it to use.
+func (a *app) withDatabase(cmd *cobra.Command, use func(ctx context.Context, s *store.Store) error) error {
+	cfg, err := a.existing(cmd)
 	if err != nil {
 		return err
-	}
-	if !store.Exists(cfg.DataDir) {
-		return fmt.Errorf("no weir database in %s; start weir serve or send something, or name another directory with --data-dir", cfg.DataDir)
 	}
 	return a.attach(cmd.Context(), cfg, use)
 }
 
-// attach is withDatabase for the one command that may create the database.
-func (a *app) attach(ctx context.Context, cfg *Config, use func(ctx context.Context, s *store.Store, cfg *Config) error) error {
+// existing reads the configuration of a command that needs a database. None is
+// created: a mistyped directory is to be noticed.
+func (a *app) existing(cmd *cobra.Command) (*Config, error) {
+	cfg, err := a.config(cmd.Flags())
+	if err != nil {
+		return nil, err
+	}
+	if !store.Exists(cfg.DataDir) {
+		return nil, fmt.Errorf("no weir database in %s; start weir serve or send something, or name another directory with --data-dir", cfg.DataDir)
+	}
+	return cfg, nil
+}
+
+// attach opens the database, a new one if there is none, for as long as use takes.
+func (a *app) attach(ctx context.Context, cfg *Config, use func(ctx context.Context, s *store.Store) error) error {
 	s, err := store.Attach(ctx, store.Config{Dir: cfg.DataDir, Instance: cfg.Instance, Now: a.now, Log: cfg.logger(a.stderr)})
 	if err != nil {
 		return err
 	}
-	return errors.Join(use(ctx, s, cfg), s.Close())
+	return errors.Join(use(ctx, s), s.Close())
 }

@@ -44,7 +44,7 @@ func newGatesListCommand(a *app) *cobra.Command {
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per line")
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store, _ *Config) error {
+		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
 			gates, err := s.GateViews(ctx)
 			if err != nil {
 				return err
@@ -180,7 +180,11 @@ func parseUntil(now time.Time, text string) (time.Time, error) {
 
 // withScope is withDatabase for a command on a scope, given in its full name.
 func (a *app) withScope(cmd *cobra.Command, text string, use func(ctx context.Context, s *store.Store, scope string) error) error {
-	return a.withDatabase(cmd, func(ctx context.Context, s *store.Store, cfg *Config) error {
+	cfg, err := a.existing(cmd)
+	if err != nil {
+		return err
+	}
+	return a.attach(cmd.Context(), cfg, func(ctx context.Context, s *store.Store) error {
 		// The database knows the daemon's name better than this shell's settings do.
 		daemon, _, err := s.Status(ctx)
 		if err != nil {

@@ -34,7 +34,7 @@ func newShowCommand(a *app) *cobra.Command {
 	command.Flags().BoolVar(&withBody, "body", false, "show the body too, and with it who receives it")
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store, _ *Config) error {
+		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
 			report, err := readReport(ctx, s, args[0], withBody)
 			if errors.Is(err, store.ErrNotFound) {
 				return noMessage(args[0])

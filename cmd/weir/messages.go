@@ -60,7 +60,7 @@ func newMessagesListCommand(a *app) *cobra.Command {
 		case limit < 1:
 			return usageErrorf("--limit must be 1 or more, not %d", limit)
 		}
-		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store, _ *Config) error {
+		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
 			for left := limit; left > 0; left -= listPage {
 				filter.Most = min(left, listPage)
 				page, err := s.Messages(ctx, filter)
@@ -217,7 +217,7 @@ func (a *app) operate(
 	change func(ctx context.Context, s *store.Store, key string) (outbox.State, error),
 	refusals map[outbox.State]string,
 ) error {
-	return a.withDatabase(cmd, func(ctx context.Context, s *store.Store, _ *Config) error {
+	return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
 		state, err := change(ctx, s, key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):

@@ -35,7 +35,7 @@ func newRejectedListCommand(a *app) *cobra.Command {
 		if limit < 1 {
 			return usageErrorf("--limit must be 1 or more, not %d", limit)
 		}
-		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store, _ *Config) error {
+		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
 			rows, err := s.Rejected(ctx, limit)
 			if err != nil {
 				return err

@@ -54,6 +54,7 @@ func (a *app) commandGroups() []commandGroup {
 			newRejectedCommand(a),
 		}},
 		{"Trying it out:", []*cobra.Command{
+			newDemoCommand(a),
 			newSandboxCommand(),
 		}},
 		{"About weir:", []*cobra.Command{

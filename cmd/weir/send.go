@@ -109,7 +109,7 @@ func (a *app) sendFile(cmd *cobra.Command, path string) error {
 
 // submit stores what comes and says what became of it.
 func (a *app) submit(ctx context.Context, cfg *Config, source string, batches <-chan batch) error {
-	return a.attach(ctx, cfg, func(ctx context.Context, s *store.Store, _ *Config) error {
+	return a.attach(ctx, cfg, func(ctx context.Context, s *store.Store) error {
 		i := &intake{store: s, source: source, complain: a.complain, progress: newProgress(a.stderr, a.now)}
 		err := i.run(ctx, batches)
 		i.progress.clear()

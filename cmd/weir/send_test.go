@@ -277,6 +277,7 @@ func TestLargeBodiesMakeSmallBatches(t *testing.T) {
 
 func TestAnInterruptedSendSaysHowFarItCame(t *testing.T) {
 	d := newDesk(t)
+	d.send(lineOf("k0"))
 	in, out := io.Pipe()
 	defer in.Close()
 	ctx, interrupt := context.WithCancel(t.Context())

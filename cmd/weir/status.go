@@ -22,7 +22,7 @@ func newStatusCommand(a *app) *cobra.Command {
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object, with the columns of the status table")
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store, _ *Config) error {
+		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
 			daemon, buckets, err := s.Status(ctx)
 			if err != nil {
 				return err
