@@ -59,6 +59,7 @@ type bucket struct {
 	waiting  [3]waiting // by lane
 	tally               // seats and requests
 	normals  int        // normal messages since the last bulk one
+	park     park
 	ramp     ramp
 	failures int   // in a row
 	unpaid   int64 // the message that was answered 402 last; 0: none since
@@ -187,6 +188,27 @@ func pause(ctx context.Context, wait time.Duration) {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
+}
+
+// park is a wait for the limit, as the bucket's own messages meet it: the
+// limiter also refuses what would use up a reserve.
+type park struct{ since, until time.Time }
+
+// note takes what came of asking the limiter: until is when it grants more by
+// time alone, zero if nothing was asked or only an answer can tell.
+func (p *park) note(now time.Time, granted bool, until time.Time) {
+	if granted {
+		until = time.Time{}
+	}
+	if until.IsZero() || now.Sub(p.until) > reportEvery {
+		p.since = now
+	}
+	p.until = until
+}
+
+// stands tells whether the bucket waits, for longer than pacing explains.
+func (p *park) stands(now time.Time) bool {
+	return now.Before(p.until) && now.Sub(p.since) >= reportEvery
 }
 
 // ramp opens a bucket gently after a gate: 1, 2, 4, … requests at a time.

@@ -30,8 +30,8 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	}
 	ticket := x.b.limiter.Sent(d.cfg.Now())
 	answer := x.b.account.client.Post(work, key, x.c.Key, x.c.Body, x.c.Traceparent)
-	seen := d.tellLimiter(x, ticket, answer)
 	verdict := judge(answer)
+	seen := d.tellLimiter(x, ticket, answer, verdict)
 	judgement := settle(x.c, answer, verdict, d.cfg.Policy, answer.EndedAt, random)
 
 	d.mu.Lock()
@@ -58,10 +58,10 @@ func (d *Dispatcher) mayPost(x *delivery) (APIKey, bool) {
 	now := d.cfg.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	gated := !x.probe && d.gates.strongest(x.b) != nil
 	switch {
-	case gated, d.stopping,
-		!x.probe && x.b.limiter.Parked(now),
+	case d.stopping,
+		d.gates.bars(x.b, x.c.ID),
+		x.b.limiter.Parked(now),
 		now.Sub(x.c.ClaimedAt) > staleClaim,
 		!x.c.ExpiresAt.IsZero() && !now.Before(x.c.ExpiresAt),
 		!mayRepeat(x.c, x.b.account.scope, d.cfg.Policy, now):
@@ -74,14 +74,14 @@ func (d *Dispatcher) mayPost(x *delivery) (APIKey, bool) {
 }
 
 // tellLimiter passes on what the answer says about the limit, and returns it.
-func (d *Dispatcher) tellLimiter(x *delivery, t limiter.Ticket, a Answer) LimitSeen {
+// What is not the API's answer says nothing.
+func (d *Dispatcher) tellLimiter(x *delivery, t limiter.Ticket, a Answer, v Verdict) LimitSeen {
 	switch {
-	case a.Status != 0:
-	case a.Left:
-		x.b.limiter.Lost(t, a.EndedAt)
-		return LimitSeen{}
-	default:
+	case !a.Left:
 		x.b.limiter.Unsent(t, a.EndedAt)
+		return LimitSeen{}
+	case a.Status == 0, v == NotAPI:
+		x.b.limiter.Lost(t, a.EndedAt)
 		return LimitSeen{}
 	}
 	h := limiter.ParseHeaders(a.Header, a.RetryAfter)
@@ -120,7 +120,7 @@ func (d *Dispatcher) handBack(work context.Context, x *delivery) {
 func (d *Dispatcher) freeSeat(x *delivery, again bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.inHand, x.c.ID)
+	d.release(x.c.ID)
 	x.b.seats--
 	if x.lane == bulk {
 		d.bulk.seats--

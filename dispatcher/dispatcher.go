@@ -69,6 +69,9 @@ func (c *Config) validate() error {
 	if c.Concurrency < 1 {
 		faults = append(faults, fmt.Errorf("Concurrency is %d, needs at least 1", c.Concurrency))
 	}
+	if c.ProbeInterval <= 0 {
+		faults = append(faults, fmt.Errorf("ProbeInterval is %v, needs to be positive", c.ProbeInterval))
+	}
 	if c.Source == nil || c.Ledger == nil || c.Board == nil || c.Now == nil {
 		faults = append(faults, errors.New("Source, Ledger, Board and Now are needed"))
 	}
@@ -92,7 +95,7 @@ type Dispatcher struct {
 	gates    gates
 	turn     int            // the bucket that is looked at first
 	ready    [3][]*delivery // claimed, waiting for a worker, by lane
-	inHand   map[int64]bool // rows that are claimed or under way
+	inHand   map[int64]int  // claims of each row, from before they are on disk to after their end
 	posting  int
 	bulk     tally // of the bulk lane, over all buckets
 	stopping bool
@@ -119,7 +122,7 @@ func New(cfg Config) (*Dispatcher, error) {
 		wake:   make(chan struct{}, 1),
 		start:  make(chan *delivery, 2*cfg.Concurrency),
 		gates:  newGates(),
-		inHand: make(map[int64]bool),
+		inHand: make(map[int64]int),
 	}
 	for _, a := range cfg.Accounts {
 		if err := d.addAccount(a); err != nil {
@@ -162,20 +165,22 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			group.Go(func() error { return d.fetch(fetching, b, lane) })
 		}
 	}
+	var workers sync.WaitGroup
 	for range d.cfg.Concurrency {
-		go d.deliverAll(work)
+		workers.Go(func() { d.deliverAll(work) })
 	}
 	group.Go(func() error { return d.schedule(fetching, work) })
 	group.Go(func() error { return d.report(fetching) })
 	err := group.Wait()
 	d.drain(work, abandon)
+	workers.Wait()
 	for _, a := range d.accounts {
 		a.client.Close()
 	}
-	d.publish(context.WithoutCancel(ctx))
+	last := d.publish(context.WithoutCancel(ctx))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return cmp.Or(d.failure, err)
+	return cmp.Or(d.failure, err, last)
 }
 
 // drain hands back what was claimed and not begun, and waits for the rest.
@@ -218,7 +223,14 @@ func (d *Dispatcher) schedule(ctx, work context.Context) error {
 func (d *Dispatcher) Working(id int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.inHand[id]
+	return d.inHand[id] > 0
+}
+
+// release ends one claim of a row. It requires that d.mu is held.
+func (d *Dispatcher) release(id int64) {
+	if d.inHand[id]--; d.inHand[id] == 0 {
+		delete(d.inHand, id)
+	}
 }
 
 // Gated tells whether the bucket has a reason not to send now: a gate, or its limit.
@@ -228,7 +240,7 @@ func (d *Dispatcher) Gated(bucket outbox.Bucket) bool {
 	defer d.mu.Unlock()
 	for _, b := range d.buckets {
 		if b.Bucket == bucket {
-			return d.gates.strongest(b) != nil || b.limiter.State(now).Parked
+			return d.gates.strongest(b) != nil || b.limiter.State(now).Parked || b.park.stands(now)
 		}
 	}
 	return true // not configured: nothing fetches for it

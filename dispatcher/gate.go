@@ -45,7 +45,7 @@ type Gate struct {
 type gate struct {
 	Gate
 	interval time.Duration  // the wait after the next failed probe
-	probing  bool           // one of its probes is under way
+	prober   int64          // the message that probes it now; 0: none
 	tried    map[int64]bool // the messages that have probed it: each probe is a different one
 }
 
@@ -122,6 +122,16 @@ func (s *gates) strongest(b *bucket) *gate {
 	return strongest
 }
 
+// bars tells whether a gate stands that the message does not probe.
+func (s *gates) bars(b *bucket, row int64) bool {
+	for g := range s.of(b) {
+		if g.prober != row {
+			return true
+		}
+	}
+	return false
+}
+
 // way tells whether the bucket may send now.
 type way int
 
@@ -138,7 +148,7 @@ func (s *gates) way(b *bucket, now time.Time) (w way, until time.Time) {
 	probing := false
 	for g := range s.of(b) {
 		w = max(w, probe)
-		probing = probing || g.probing
+		probing = probing || g.prober != 0
 		if g.Kind == Paused && g.Until.IsZero() {
 			return closed, time.Time{}
 		}
@@ -167,16 +177,18 @@ func (s *gates) lapsed(b *bucket, now time.Time) []*gate {
 // beginProbe marks the bucket's gates as being probed by the row.
 func (s *gates) beginProbe(b *bucket, row int64) {
 	for g := range s.of(b) {
-		g.probing = true
+		g.prober = row
 		g.tried[row] = true
 	}
 }
 
-// abandonProbe undoes beginProbe when nothing was sent.
+// abandonProbe undoes beginProbe when the probe told nothing.
 func (s *gates) abandonProbe(b *bucket, row int64) {
 	for g := range s.of(b) {
-		g.probing = false
-		delete(g.tried, row)
+		if g.prober == row {
+			g.prober = 0
+			delete(g.tried, row)
+		}
 	}
 }
 

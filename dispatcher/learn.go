@@ -35,13 +35,16 @@ func (d *Dispatcher) learn(x *delivery, key APIKey, a Answer, j *Judgement) {
 	case Retry, Ambiguous:
 		d.failed(b, a, j)
 	case NeverLeft:
-		b.failures = inARow - 1 // one is enough: nothing gets through
+		if a.Fault != faultCut {
+			// One is enough: nothing gets through. A kept connection that was
+			// cut before the request left is one failure like others.
+			b.failures = max(b.failures, inARow-1)
+		}
 		d.failed(b, a, j)
 	case Unauthorized:
-		if key == b.account.key {
-			d.hold(b, "account:"+b.Account, ByUnauthorized, a, fmt.Sprintf("the API refuses the key (%s)", describe(a, j)))
-		}
+		d.refusedKey(b, key, a, j)
 	case Unpaid:
+		d.answered(b, a)
 		if first := b.unpaid; first == 0 || first == x.c.ID {
 			b.unpaid = x.c.ID
 			d.waitAlone(x, a, j)
@@ -56,8 +59,12 @@ func (d *Dispatcher) learn(x *delivery, key APIKey, a Answer, j *Judgement) {
 		}
 		d.hold(b, "account:"+b.Account, ByNotAPI, a, fmt.Sprintf("something else answers in the API's place (%s)", describe(a, j)))
 	}
-	if x.probe {
-		d.probed(b, a.EndedAt)
+	switch {
+	case !x.probe:
+	case a.Stopped, key != b.account.key:
+		d.gates.abandonProbe(b, x.c.ID)
+	default:
+		d.probed(b, x.c.ID, a.EndedAt)
 	}
 }
 
@@ -83,7 +90,6 @@ func (b *bucket) note(a Answer, j *Judgement) {
 // API answers, an old key nothing about today's.
 func (d *Dispatcher) accepted(x *delivery, key APIKey, a Answer) {
 	d.answered(x.b, a)
-	x.b.ramp.success(d.seats)
 	if a.Replayed || key != x.b.account.key {
 		return
 	}
@@ -95,10 +101,23 @@ func (d *Dispatcher) accepted(x *delivery, key APIKey, a Answer) {
 	}
 }
 
+// refusedKey holds the account, unless the key has been changed since.
+func (d *Dispatcher) refusedKey(b *bucket, key APIKey, a Answer, j *Judgement) {
+	reason := "the server cannot prove to be the API"
+	if !a.TLSIdentity {
+		d.answered(b, a)
+		reason = "the API refuses the key"
+	}
+	if key == b.account.key {
+		d.hold(b, "account:"+b.Account, ByUnauthorized, a, fmt.Sprintf("%s (%s)", reason, describe(a, j)))
+	}
+}
+
 // answered clears what any answer of the API disproves: that it fails, or that
 // something else stands in its place.
 func (d *Dispatcher) answered(b *bucket, a Answer) {
 	b.failures, b.account.stranger = 0, 0
+	b.ramp.success(d.seats)
 	for g := range d.gates.of(b) {
 		if (g.Kind == Degraded || g.SetBy == ByNotAPI) && g.Since.Before(a.StartedAt) {
 			d.lower(g, "the API answers")
@@ -157,12 +176,12 @@ func (d *Dispatcher) lower(g *gate, why string) {
 // probed ends a probe. Gates that still stand are probed again later: a refused
 // key after twice the wait, up to 10 min; a failing API likewise up to the
 // probe interval; the others at that interval. The end of a hold only moves later.
-func (d *Dispatcher) probed(b *bucket, now time.Time) {
+func (d *Dispatcher) probed(b *bucket, row int64, now time.Time) {
 	for g := range d.gates.of(b) {
-		if !g.probing {
+		if g.prober != row {
 			continue
 		}
-		g.probing = false
+		g.prober = 0
 		switch g.SetBy {
 		case ByUnauthorized:
 			g.interval = min(2*g.interval, longestRefusedProbe)
@@ -212,10 +231,14 @@ func unpaidReason(a Answer, j *Judgement) string {
 	return reason
 }
 
-// SettleLost judges an attempt whose daemon died: it may have been sent.
+// SettleLost judges an attempt whose daemon died: it may have been sent. Its
+// verdict says enough, so it has an error code only where it ends the message.
 func SettleLost(c Claim, p Policy, now time.Time) Judgement {
 	a := Answer{StartedAt: c.ClaimedAt, EndedAt: now, Left: true, Fault: faultCut, ErrorMessage: "the daemon died during this attempt"}
 	j := settle(c, a, Ambiguous, p, now, func() float64 { return 0 })
-	j.Verdict, j.ErrorCode = Lost, "lost"
+	j.Verdict = Lost
+	if j.ErrorCode != codeOutOfTime {
+		j.ErrorCode = ""
+	}
 	return j
 }

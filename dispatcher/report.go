@@ -26,7 +26,8 @@ func (d *Dispatcher) report(ctx context.Context) error {
 				d.readKey(a)
 			}
 		}
-		if err := d.publish(ctx); err != nil && ctx.Err() == nil {
+		// What has begun to be stored is not forgotten by stopping.
+		if err := d.publish(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}
 	}
@@ -52,18 +53,23 @@ func (d *Dispatcher) publish(ctx context.Context) error {
 	return d.cfg.Board.Report(ctx, gauges)
 }
 
-// publishParks keeps the stored parks equal to the shown ones.
+// publishParks keeps the stored parks equal to those of the limiters. A wait
+// for a reserve is none: after a restart it must not stop the high lane.
 func (d *Dispatcher) publishParks(ctx context.Context, gauges []Gauges) error {
-	for i, g := range gauges {
-		park := Gate{Scope: "bucket:" + g.Bucket.String(), Kind: Parked, Reason: g.Reason, Since: g.Since, Until: g.Until, SetBy: ByLimit}
-		b := d.buckets[i]
+	now := d.cfg.Now()
+	for i, b := range d.buckets {
+		s := b.limiter.State(now)
+		park := Gate{Scope: b.scopes[2], Kind: Parked, Reason: s.Reason, Since: now, Until: s.Until, SetBy: ByLimit}
+		if gauges[i].State == Parked {
+			park.Since = gauges[i].Since
+		}
 		switch {
-		case g.State == Parked && !g.Until.Equal(b.parkStored):
+		case s.Parked && !s.Until.Equal(b.parkStored):
 			if err := d.cfg.Board.PutGate(ctx, park); err != nil {
 				return err
 			}
-			b.parkStored = g.Until
-		case g.State != Parked && !b.parkStored.IsZero():
+			b.parkStored = s.Until
+		case !s.Parked && !b.parkStored.IsZero():
 			if err := d.cfg.Board.DropGate(ctx, park); err != nil {
 				return err
 			}
@@ -117,6 +123,11 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 		g.State, g.Reason, g.Since, g.Until = gate.Kind, gate.Reason, gate.Since, gate.Until
 	case s.Parked:
 		g.State, g.Reason, g.Until = Parked, s.Reason, s.Until
+		if now.Before(b.park.until) {
+			g.Since = b.park.since
+		}
+	case b.park.stands(now):
+		g.State, g.Reason, g.Since, g.Until = Parked, s.Reason, b.park.since, b.park.until
 	case b.ramp.width > 0:
 		g.Reason = "opening gently after a gate"
 	}
@@ -172,6 +183,10 @@ func (d *Dispatcher) readKey(a *account) {
 	d.poke()
 }
 
+// longestHold bounds the wait for the probe of a restored gate: the clock may
+// have been wrong when it was stored.
+const longestHold = 15 * time.Minute
+
 // Restore takes the gates that stood when the daemon before ended. Holds that
 // are overdue are probed at once; a park is kept until the first answer.
 func (d *Dispatcher) Restore(stored []Gate) {
@@ -179,18 +194,26 @@ func (d *Dispatcher) Restore(stored []Gate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, g := range stored {
-		if g.Kind != Parked {
-			d.gates.add(g, d.cfg.ProbeInterval)
+		if g.Kind == Parked {
+			d.restorePark(g, now)
 			continue
 		}
-		for _, b := range d.buckets {
-			if b.scopes[2] == g.Scope {
-				b.parkStored = g.Until
-				b.limiter.Restore(now, limiter.Memory{Until: g.Until})
-			}
+		if latest := now.Add(longestHold); g.Kind != Paused && g.Until.After(latest) {
+			g.Until = latest
 		}
+		d.gates.add(g, d.cfg.ProbeInterval)
 	}
 	clear(d.gates.unsaved)
+}
+
+func (d *Dispatcher) restorePark(g Gate, now time.Time) {
+	for _, b := range d.buckets {
+		if b.scopes[2] == g.Scope {
+			b.parkStored = g.Until
+			b.park = park{since: g.Since, until: g.Until}
+			b.limiter.Restore(now, limiter.Memory{Until: g.Until})
+		}
+	}
 }
 
 // Reload follows what operators have changed in the stored gates: pauses, and

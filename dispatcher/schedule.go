@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"weir/outbox"
@@ -62,6 +63,10 @@ func (d *Dispatcher) take(b *bucket, now time.Time) (batch, time.Time) {
 		until = d.takeProbe(&x, now)
 	} else {
 		until = d.takeOpen(&x, d.roomFor(b), now)
+		b.park.note(now, len(x.refs) > 0, until)
+	}
+	for _, ref := range x.refs {
+		d.inHand[ref.ID]++
 	}
 	b.seats += len(x.refs)
 	d.bulk.seats += x.bulk
@@ -78,12 +83,17 @@ func (b *bucket) idle() bool {
 	return b.waiting[high].len()+b.waiting[normal].len()+b.waiting[bulk].len() == 0
 }
 
+// free is how many seats nobody has.
+func (d *Dispatcher) free() int {
+	free := d.seats
+	for _, b := range d.buckets {
+		free -= b.seats
+	}
+	return free
+}
+
 // roomFor is how many more messages b may claim.
 func (d *Dispatcher) roomFor(b *bucket) int {
-	taken := 0
-	for _, other := range d.buckets {
-		taken += other.seats
-	}
 	most := d.seats
 	if d.contended(b) {
 		most = d.seats / 2
@@ -91,7 +101,7 @@ func (d *Dispatcher) roomFor(b *bucket) int {
 	if b.ramp.width > 0 {
 		most = min(most, b.ramp.width)
 	}
-	room := max(0, min(d.seats-taken, most-b.seats))
+	room := max(0, min(d.free(), most-b.seats))
 	if claimed := len(d.ready[high]) + len(d.ready[normal]) + len(d.ready[bulk]); room < d.seats/8 && claimed >= d.seats/8 {
 		// The workers have enough ahead: a few claims more are not worth a commit.
 		return 0
@@ -149,6 +159,9 @@ func (b *bucket) grant(now time.Time, urgent bool, n int) (int, time.Time) {
 // lane, the oldest.
 func (d *Dispatcher) takeProbe(x *batch, now time.Time) time.Time {
 	b := x.b
+	if d.free() == 0 {
+		return time.Time{}
+	}
 	if n, until := b.limiter.Grant(now, true, 1); n == 0 {
 		return until
 	}
@@ -189,9 +202,12 @@ func (d *Dispatcher) claim(work context.Context, x batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	bulkClaimed := 0
+	for _, ref := range x.refs {
+		d.release(ref.ID)
+	}
 	for _, c := range claims {
 		y := &delivery{b: x.b, c: c, lane: laneIndex(c.Lane), probe: x.probe}
-		d.inHand[c.ID] = true
+		d.inHand[c.ID]++
 		if y.lane == bulk {
 			bulkClaimed++
 		}
@@ -242,11 +258,7 @@ func (d *Dispatcher) nextReady() *delivery {
 			if x.b.posting >= max(1, d.cfg.Concurrency/2) && d.contended(x.b) {
 				continue
 			}
-			if i == 0 {
-				d.ready[lane] = d.ready[lane][1:]
-			} else {
-				d.ready[lane] = append(d.ready[lane][:i:i], d.ready[lane][i+1:]...)
-			}
+			d.ready[lane] = slices.Delete(d.ready[lane], i, i+1)
 			return x
 		}
 	}

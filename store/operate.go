@@ -79,6 +79,7 @@ func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID
 		return true, tx.settleWaiting(`
 			UPDATE messages SET
 				state = ?2, message_id = coalesce(?3, message_id), ambiguous_at = NULL,
+				error_code = iif(?2 = 'sent', NULL, error_code), error_message = iif(?2 = 'sent', NULL, error_message),
 				generation = generation + 1, updated_at = ?4, settled_at = ?4
 			WHERE id = ?1`+returningOutcome, m.id, string(next), text(messageID), tx.now)
 	})
@@ -136,13 +137,13 @@ func (t *tx) find(key string, m *operated) error {
 	return nil
 }
 
-// restart makes a settled message pending as if it were new. Its attempts
-// stay on record, but no longer count.
+// restart makes a settled message pending as if it were new: it waits for its
+// send_at again. Its attempts stay on record, but no longer count.
 func (t *tx) restart(m *operated, deadline time.Time) error {
 	_, err := t.query(`
 		UPDATE messages SET
 			state = 'pending', generation = generation + 1, attempts = 0,
-			due_at = ?2, expires_at = ?3, updated_at = ?2, settled_at = NULL,
+			due_at = max(?2, coalesce(send_at, 0)), expires_at = ?3, updated_at = ?2, settled_at = NULL,
 			first_attempt_at = NULL, ambiguous_at = NULL, scope = NULL,
 			http_status = NULL, error_code = NULL, error_message = NULL
 		WHERE id = ?1`).Exec(m.id, t.now, millis(deadline))

@@ -54,6 +54,7 @@ func (s *Store) recoverWhere(ctx context.Context, p dispatcher.Policy, epochs st
 func (s *Store) SettleMoved(ctx context.Context, scopes map[string]string) (int, error) {
 	moved := 0
 	err := s.writer.do(ctx, func(tx *tx) error {
+		before := len(tx.settled)
 		for account, scope := range scopes {
 			if err := tx.settleWaiting(`
 				UPDATE messages SET
@@ -65,7 +66,7 @@ func (s *Store) SettleMoved(ctx context.Context, scopes map[string]string) (int,
 				return err
 			}
 		}
-		moved = len(tx.settled)
+		moved = len(tx.settled) - before
 		return nil
 	})
 	if err != nil {

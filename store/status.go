@@ -2,12 +2,8 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
-
-	"weir/dispatcher"
-	"weir/outbox"
 )
 
 // heartbeat is how often a daemon shows that it lives; an older one than 15 s
@@ -76,77 +72,4 @@ func (s *Store) beat(ctx context.Context) error {
 		return fmt.Errorf("store: heartbeat: %w", err)
 	}
 	return nil
-}
-
-// Report stores the gauges of buckets, with those that the rows give: what is
-// scheduled, the oldest due message and, from the rate, when all will be sent.
-func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
-	rows := make([]rowGauges, len(gauges))
-	for i := range gauges {
-		var err error
-		if rows[i], err = s.rowGauges(ctx, gauges[i].Bucket); err != nil {
-			return fmt.Errorf("store: reading the gauges of %s: %w", gauges[i].Bucket, err)
-		}
-	}
-	return s.writer.do(ctx, func(tx *tx) error {
-		for i := range gauges {
-			if err := tx.report(&gauges[i], rows[i]); err != nil {
-				return fmt.Errorf("store: reporting %s: %w", gauges[i].Bucket, err)
-			}
-		}
-		return nil
-	})
-}
-
-// rowGauges are the gauges that the messages of a bucket give.
-type rowGauges struct {
-	scheduled int
-	oldestDue sql.NullInt64
-}
-
-func (s *Store) rowGauges(ctx context.Context, b outbox.Bucket) (rowGauges, error) {
-	var g rowGauges
-	now := s.cfg.Now().UnixMilli()
-	for _, lane := range outbox.Lanes {
-		var scheduled int
-		var pending, retrying sql.NullInt64
-		row := s.read.QueryRowContext(ctx, `
-			SELECT
-				(SELECT count(*)    FROM messages WHERE state = 'pending'  AND account = ?1 AND channel = ?2 AND lane = ?3 AND due_at > ?4),
-				(SELECT min(due_at) FROM messages WHERE state = 'pending'  AND account = ?1 AND channel = ?2 AND lane = ?3),
-				(SELECT min(due_at) FROM messages WHERE state = 'retrying' AND account = ?1 AND channel = ?2 AND lane = ?3)`,
-			b.Account, b.Channel, string(lane), now)
-		if err := row.Scan(&scheduled, &pending, &retrying); err != nil {
-			return g, err
-		}
-		g.scheduled += scheduled
-		for _, due := range []sql.NullInt64{pending, retrying} {
-			if due.Valid && (!g.oldestDue.Valid || due.Int64 < g.oldestDue.Int64) {
-				g.oldestDue = due
-			}
-		}
-	}
-	return g, nil
-}
-
-func (t *tx) report(g *dispatcher.Gauges, rows rowGauges) error {
-	var window, offset any
-	if g.Window > 0 {
-		window = g.Window.Milliseconds()
-	}
-	if g.ClockOffset != nil {
-		offset = g.ClockOffset.Milliseconds()
-	}
-	_, err := t.query(`
-		UPDATE status SET
-			state = ?2, reason = ?3, since_at = ?4, until_at = ?5, limit_scope = ?6, rate_limit = ?7, remaining = ?8,
-			reset_at = ?9, window_ms = ?10, clock_offset_ms = ?11, scheduled = ?12, oldest_due_at = ?13,
-			eta_at = iif(?14 > 0 AND pending + retrying > 0, ?15 + CAST((pending + retrying) * 1000 / ?14 AS INTEGER), NULL),
-			sent_last_minute = ?16, last_request_id = coalesce(?17, last_request_id),
-			last_error_code = coalesce(?18, last_error_code), heartbeat_at = ?15
-		WHERE scope = ?1`).Exec(
-		"bucket:"+g.Bucket.String(), string(g.State), text(g.Reason), millis(g.Since), millis(g.Until), text(g.LimitScope),
-		g.RateLimit, g.Remaining, millis(g.Reset), window, offset, rows.scheduled, rows.oldestDue,
-		g.Rate, t.now, g.SentLastMinute, text(g.LastRequestID), text(g.LastErrorCode))
-	return err
 }

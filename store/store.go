@@ -75,6 +75,7 @@ type Store struct {
 	writer *writer
 	epoch  int64 // 0 beside a daemon
 	feed   *Feed // nil until NewFeed
+	shown  gaugeBoard
 }
 
 // Open opens the data directory as its one daemon: it takes the lock, checks

@@ -23,7 +23,8 @@ var policy = dispatcher.Policy{
 
 var rcs = outbox.Bucket{Account: "default", Channel: "rcs"}
 
-// clock is a clock that a test moves by hand.
+// clock is a clock that a test moves by hand. The zero clock is the one of the
+// synctest bubble.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -32,6 +33,9 @@ type clock struct {
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.now.IsZero() {
+		return time.Now()
+	}
 	return c.now
 }
 
@@ -108,6 +112,12 @@ func (f foreign) number(query string, args ...any) (n int64) {
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	return openDesk(t, t.TempDir(), &clock{now: start})
+}
+
+// bubbleDesk opens a store that lives in the time of a synctest bubble.
+func bubbleDesk(t *testing.T) *desk {
+	t.Helper()
+	return openDesk(t, t.TempDir(), &clock{})
 }
 
 func openDesk(t *testing.T, dir string, c *clock) *desk {

@@ -19,8 +19,9 @@ import (
 	"weir/store"
 )
 
-// demoGrace is how much longer than at the full rate a demo may take.
-const demoGrace = 20 * time.Second
+// demoGrace is how much longer than at the full rate a demo may take: even one
+// that goes wrong ends within a minute.
+const demoGrace = 30 * time.Second
 
 // demoPlan is how much a demo sends, and how fast its API may be called.
 type demoPlan struct {
@@ -57,8 +58,8 @@ func newDemoCommand(a *app) *cobra.Command {
 
 func (p demoPlan) validate() error {
 	switch {
-	case p.orders < 10 || p.orders > 100_000:
-		return usageErrorf("--orders must be from 10, so that there are some for each lane, to 100000, not %d", p.orders)
+	case p.orders < 10 || p.orders > 10_000:
+		return usageErrorf("--orders must be from 10 to 10000, not %d", p.orders)
 	case p.limit < 1:
 		return usageErrorf("--limit must be 1 or more, not %d", p.limit)
 	case p.window < 100*time.Millisecond || p.window > time.Minute:
@@ -72,8 +73,8 @@ func (p demoPlan) atBest() time.Duration {
 	return time.Duration(p.orders) * p.window / time.Duration(p.limit)
 }
 
-// demo runs a demo in a directory of its own, which stays for a person to look
-// into if it is asked for or if something is wrong.
+// demo runs a demo in a directory of its own, which stays if a person wants it
+// to or has to look into it.
 func (a *app) demo(ctx context.Context, plan demoPlan) error {
 	dir, err := os.MkdirTemp("", "weir-demo-")
 	if err != nil {
@@ -83,11 +84,14 @@ func (a *app) demo(ctx context.Context, plan demoPlan) error {
 	switch {
 	case err != nil && ctx.Err() == nil:
 		return fmt.Errorf("%w\nthe daemon's log is %s, the databases are beside it", err, filepath.Join(dir, "weir.log"))
-	case err == nil && plan.keep:
-		_, err = fmt.Fprintf(a.stdout, "\nKept in %s: shop.db, data/weir.db and weir.log.\n", dir)
-		return err
+	case err != nil:
+		err = ctx.Err() // and not what else broke because of it
 	}
-	return errors.Join(err, os.RemoveAll(dir))
+	if !plan.keep {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	_, unsaid := fmt.Fprintf(a.stdout, "\nKept in %s: shop.db, data/weir.db and weir.log.\n", dir)
+	return errors.Join(err, unsaid)
 }
 
 // demo is a shop, weir and a simulated API at work.
@@ -134,7 +138,7 @@ func (a *app) demoIn(ctx context.Context, dir string, plan demoPlan) (err error)
 	group.Go(func() error { return d.api.Serve(working, listener) })
 	group.Go(func() error { return d.daemon.run(working) })
 	group.Go(func() error { return d.shop.relay(working, d.daemon.queue.Addr(), d.daemon.log) })
-	group.Go(func() error { return d.shop.trade(working, d.orders, d.atBest()*9/10) })
+	group.Go(func() error { return d.trade(working) })
 	group.Go(func() error {
 		defer stop()
 		return d.show(working)
@@ -170,22 +174,43 @@ func (d *demo) show(ctx context.Context) error {
 	if err := d.follow(ctx); err != nil {
 		return err
 	}
-	relayed, err := d.shop.relayed(ctx)
-	if err != nil {
-		return err
-	}
 	rows, err := d.daemon.store.Messages(ctx, store.Filter{Most: d.orders + 1})
 	if err != nil {
 		return err
 	}
-	found := audit(d.shop.receipts(), relayed, rows, d.api.Keys(""), d.api.Stats())
+	b := books{receipts: d.shop.receipts(), rows: rows, keys: d.api.Keys(""), stats: d.api.Stats()}
+	found := b.audit()
 	if err := found.print(d.out); err != nil {
 		return err
 	}
 	return found.err()
 }
 
-// follow prints a line each second until every message has settled.
+// trade commits the campaign at once and the new orders one by one, so that
+// there is something urgent as long as the campaign lasts.
+func (d *demo) trade(ctx context.Context) error {
+	old, fresh := makeOrders(d.orders)
+	if err := d.shop.place(ctx, old...); err != nil {
+		return err
+	}
+	span := d.atBest() * 9 / 10
+	tick := time.NewTicker(max(span/time.Duration(len(fresh)), time.Millisecond))
+	defer tick.Stop()
+	for _, o := range fresh {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := d.shop.place(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow prints a line each second until every message has been relayed and
+// has settled.
 func (d *demo) follow(ctx context.Context) error {
 	start := d.now()
 	tick := time.NewTicker(time.Second)
@@ -195,6 +220,10 @@ func (d *demo) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
+		}
+		relayed, err := d.shop.relayed(ctx)
+		if err != nil {
+			return err
 		}
 		_, buckets, err := d.daemon.store.Status(ctx)
 		if err != nil {
@@ -209,10 +238,11 @@ func (d *demo) follow(ctx context.Context) error {
 			settled += b.Sent + b.Failed + b.Expired + b.Canceled + b.Unknown
 		}
 		switch {
-		case settled >= d.orders:
+		case relayed >= d.orders && settled >= d.orders:
 			return nil
 		case passed > d.atBest()+demoGrace:
-			return fmt.Errorf("after %v only %d of %d messages have settled", passed.Round(time.Second), settled, d.orders)
+			return fmt.Errorf("after %v only %d of %d messages have reached weir, and %d have settled",
+				passed.Round(time.Second), relayed, d.orders, settled)
 		}
 	}
 }

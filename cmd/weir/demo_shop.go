@@ -63,9 +63,10 @@ func (o order) envelope() (outbox.Envelope, error) {
 	return outbox.Envelope{Key: o.key(), Body: body}, err
 }
 
-// orders makes the shop's orders: three of five are of last month and get the
-// campaign, of the new ones every fourth is paid with a one-time password.
-func orders(count int) (old, fresh []order) {
+// makeOrders makes the shop's orders, at least one for each lane if there are
+// five: three of five are of last month and get the campaign, of the new ones
+// every fourth is paid with a one-time password.
+func makeOrders(count int) (old, fresh []order) {
 	for i := range count {
 		switch o := (order{id: i + 1}); {
 		case i < count*3/5:
@@ -120,28 +121,6 @@ func openShop(ctx context.Context, path string, now func() time.Time) (*shop, er
 }
 
 func (s *shop) close() error { return s.db.Close() }
-
-// trade commits the campaign at once, and then the new orders one by one,
-// evenly over span.
-func (s *shop) trade(ctx context.Context, count int, span time.Duration) error {
-	old, fresh := orders(count)
-	if err := s.place(ctx, old...); err != nil {
-		return err
-	}
-	tick := time.NewTicker(span / time.Duration(len(fresh)))
-	defer tick.Stop()
-	for _, o := range fresh {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if err := s.place(ctx, o); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // place commits orders together with their send requests: all of it or nothing.
 func (s *shop) place(ctx context.Context, orders ...order) error {

@@ -134,7 +134,8 @@ CREATE TABLE status (
 -- The counts of a bucket follow every change of a message, whoever makes it.
 -- The daemon's row holds their sums, which weir takes once in each commit.
 CREATE TRIGGER bucket_appears BEFORE INSERT ON messages
-WHEN NOT EXISTS (SELECT 1 FROM status WHERE scope = 'bucket:' || NEW.account || '/' || NEW.channel) BEGIN
+WHEN NOT EXISTS (SELECT 1 FROM status WHERE scope = 'bucket:' || NEW.account || '/' || NEW.channel)
+ AND NOT EXISTS (SELECT 1 FROM messages WHERE idempotency_key = NEW.idempotency_key) BEGIN -- a repeat is not inserted
   INSERT INTO status (scope, state, since_at, heartbeat_at)
     SELECT 'bucket:' || NEW.account || '/' || NEW.channel, state, NEW.created_at, heartbeat_at FROM status
     WHERE scope = 'daemon:' || (SELECT value FROM meta WHERE name = 'instance');

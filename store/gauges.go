@@ -1,0 +1,210 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"weir/dispatcher"
+	"weir/outbox"
+)
+
+// countPause bounds the share of time that goes into counting what is
+// scheduled: after a count, as many times as long as it took.
+const countPause = 50
+
+// gaugeBoard remembers what the status table shows, so that an idle daemon
+// writes nothing.
+type gaugeBoard struct {
+	mu      sync.Mutex
+	buckets map[outbox.Bucket]shownGauges
+}
+
+// shownGauges are a bucket's columns as they were last written.
+type shownGauges struct {
+	columns    []any
+	scheduled  int
+	countAgain time.Time
+}
+
+// rowGauges are the gauges that the messages of a bucket give.
+type rowGauges struct {
+	scheduled int
+	oldestDue sql.NullInt64 // not valid: nothing waits
+}
+
+// Report stores the gauges of all buckets that are served, with those that the
+// rows give: what is scheduled, the oldest due message and, from the rate, when
+// all will be sent. A bucket with messages that is not served is shown as held.
+func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
+	s.shown.mu.Lock()
+	defer s.shown.mu.Unlock()
+	if s.shown.buckets == nil {
+		s.shown.buckets = make(map[outbox.Bucket]shownGauges)
+	}
+	changed := make(map[outbox.Bucket][]any)
+	for i := range gauges {
+		g := &gauges[i]
+		rows, err := s.rowGauges(ctx, g.Bucket)
+		if err != nil {
+			return fmt.Errorf("store: reading the gauges of %s: %w", g.Bucket, err)
+		}
+		columns := gaugeColumns(g, rows)
+		moving := g.Rate > 0 && rows.oldestDue.Valid // its ETA moves with time
+		if moving || !slices.Equal(columns, s.shown.buckets[g.Bucket].columns) {
+			changed[g.Bucket] = columns
+		}
+	}
+	unserved, err := s.unserved(ctx, gauges)
+	if err != nil || (len(changed) == 0 && len(unserved) == 0) {
+		return err
+	}
+	if err := s.writeGauges(ctx, changed, unserved); err != nil {
+		return err
+	}
+	for bucket, columns := range changed {
+		shown := s.shown.buckets[bucket]
+		shown.columns = columns
+		s.shown.buckets[bucket] = shown
+	}
+	return nil
+}
+
+func (s *Store) writeGauges(ctx context.Context, changed map[outbox.Bucket][]any, unserved []string) error {
+	err := s.writer.do(ctx, func(tx *tx) error {
+		for bucket, columns := range changed {
+			if err := tx.showGauges(bucket, columns); err != nil {
+				return err
+			}
+		}
+		for _, scope := range unserved {
+			if err := tx.showUnserved(scope); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("store: reporting the gauges: %w", err)
+	}
+	return nil
+}
+
+// rowGauges requires that s.shown.mu is held.
+func (s *Store) rowGauges(ctx context.Context, b outbox.Bucket) (rowGauges, error) {
+	var g rowGauges
+	for _, lane := range outbox.Lanes {
+		var pending, retrying sql.NullInt64
+		err := s.read.QueryRowContext(ctx, `
+			SELECT
+				(SELECT min(due_at) FROM messages WHERE state = 'pending'  AND account = ?1 AND channel = ?2 AND lane = ?3),
+				(SELECT min(due_at) FROM messages WHERE state = 'retrying' AND account = ?1 AND channel = ?2 AND lane = ?3)`,
+			b.Account, b.Channel, string(lane)).Scan(&pending, &retrying)
+		if err != nil {
+			return g, err
+		}
+		for _, due := range []sql.NullInt64{pending, retrying} {
+			if due.Valid && (!g.oldestDue.Valid || due.Int64 < g.oldestDue.Int64) {
+				g.oldestDue = due
+			}
+		}
+	}
+	var err error
+	g.scheduled, err = s.countScheduled(ctx, b)
+	return g, err
+}
+
+// countScheduled counts the pending rows that are not due yet, less often
+// where there are many. It requires that s.shown.mu is held.
+func (s *Store) countScheduled(ctx context.Context, b outbox.Bucket) (int, error) {
+	shown := s.shown.buckets[b]
+	start := s.cfg.Now()
+	if start.Before(shown.countAgain) {
+		return shown.scheduled, nil
+	}
+	shown.scheduled = 0
+	for _, lane := range outbox.Lanes {
+		var n int
+		if err := s.read.GetContext(ctx, &n, `
+			SELECT count(*) FROM messages
+			WHERE state = 'pending' AND account = ? AND channel = ? AND lane = ? AND due_at > ?`,
+			b.Account, b.Channel, string(lane), start.UnixMilli()); err != nil {
+			return 0, err
+		}
+		shown.scheduled += n
+	}
+	took := s.cfg.Now().Sub(start)
+	shown.countAgain = start.Add(countPause * took)
+	s.shown.buckets[b] = shown
+	return shown.scheduled, nil
+}
+
+// gaugeColumns are the parameters of showGauges, comparable with each other.
+func gaugeColumns(g *dispatcher.Gauges, rows rowGauges) []any {
+	var window, offset any
+	if g.Window > 0 {
+		window = g.Window.Milliseconds()
+	}
+	if g.ClockOffset != nil {
+		offset = g.ClockOffset.Milliseconds()
+	}
+	return []any{
+		string(g.State), text(g.Reason), millis(g.Since), millis(g.Until), text(g.LimitScope),
+		integer(g.RateLimit), integer(g.Remaining), millis(g.Reset), window, offset, rows.scheduled, rows.oldestDue,
+		g.Rate, g.SentLastMinute, text(g.LastRequestID), text(g.LastErrorCode),
+	}
+}
+
+func (t *tx) showGauges(b outbox.Bucket, columns []any) error {
+	_, err := t.query(`
+		UPDATE status SET
+			state = ?3, reason = ?4, since_at = ?5, until_at = ?6, limit_scope = ?7, rate_limit = ?8, remaining = ?9,
+			reset_at = ?10, window_ms = ?11, clock_offset_ms = ?12, scheduled = ?13, oldest_due_at = ?14,
+			eta_at = iif(?15 > 0 AND pending + retrying > 0, ?2 + CAST((pending + retrying) * 1000 / ?15 AS INTEGER), NULL),
+			sent_last_minute = ?16, last_request_id = coalesce(?17, last_request_id),
+			last_error_code = coalesce(?18, last_error_code), heartbeat_at = ?2
+		WHERE scope = ?1`).Exec(append([]any{"bucket:" + b.String(), t.now}, columns...)...)
+	return err
+}
+
+// unserved are the shown buckets for which no daemon is set up and that do not
+// say so yet.
+func (s *Store) unserved(ctx context.Context, served []dispatcher.Gauges) ([]string, error) {
+	scopes := make([]string, len(served))
+	for i := range served {
+		scopes[i] = "bucket:" + served[i].Bucket.String()
+	}
+	list, err := json.Marshal(scopes)
+	if err != nil {
+		return nil, fmt.Errorf("store: naming the served buckets: %w", err)
+	}
+	var unserved []string
+	err = s.read.SelectContext(ctx, &unserved, `
+		SELECT scope FROM status
+		WHERE scope LIKE 'bucket:%' AND state <> 'held' AND scope NOT IN (SELECT value FROM json_each(?))`, string(list))
+	if err != nil {
+		return nil, fmt.Errorf("store: looking for unserved buckets: %w", err)
+	}
+	return unserved, nil
+}
+
+func (t *tx) showUnserved(scope string) error {
+	_, err := t.query(`
+		UPDATE status SET
+			state = 'held', since_at = ?2, until_at = NULL, heartbeat_at = ?2,
+			reason = 'this daemon has no such account or channel: add it to weir.yaml and restart'
+		WHERE scope = ?1`).Exec(scope, t.now)
+	return err
+}
+
+// integer binds an optional int.
+func integer(n *int) any {
+	if n == nil {
+		return nil
+	}
+	return *n
+}

@@ -1,0 +1,287 @@
+package store_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"weir/outbox"
+	"weir/store"
+)
+
+// writeAndDie names the environment variable that makes the test process write
+// to the database there and end without closing it.
+const writeAndDie = "STORE_TEST_WRITE_AND_DIE"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(writeAndDie); dir != "" {
+		die(dir)
+	}
+	os.Exit(m.Run())
+}
+
+// die leaves a database whose latest commits stand in its -wal only.
+func die(dir string) {
+	db, err := sqlx.Open("sqlite3", "file:"+filepath.Join(dir, "weir.db")+"?_journal_mode=WAL")
+	if err == nil {
+		_, err = db.Exec(os.Getenv(writeAndDie + "_SQL"))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// database makes a closed database with some messages.
+func database(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	must(t, err)
+	batch := make([]outbox.Message, 200)
+	for i := range batch {
+		batch[i] = message(fmt.Sprint(i))
+	}
+	_, err = s.Accept(t.Context(), batch)
+	must(t, errors.Join(err, s.Close()))
+	return dir
+}
+
+// leave runs SQL in a process that dies before its -wal is merged.
+func leave(t *testing.T, dir, query string) {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0])
+	child.Env = append(os.Environ(), writeAndDie+"="+dir, writeAndDie+"_SQL="+query)
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "weir.db-wal")); err != nil || info.Size() == 0 {
+		t.Fatalf("it left no -wal: %v", err)
+	}
+}
+
+// contents are all files of a directory that weir may not write to. The lock
+// is not the database, and -shm is SQLite's index of -wal, made anew from it.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	must(t, fs.WalkDir(os.DirFS(dir), ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || path == "weir.lock" || path == "weir.db-shm" {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(dir, path))
+		if len(data) > 0 || path == "weir.db" {
+			files[path] = string(data)
+		}
+		return err
+	}))
+	return files
+}
+
+// refuses checks that neither a daemon nor a command opens the directory, and
+// that they leave it as it is.
+func refuses(t *testing.T, dir string, want error) {
+	t.Helper()
+	before := contents(t, dir)
+	for name, open := range map[string]func() (*store.Store, error){
+		"Open":   func() (*store.Store, error) { return store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now}) },
+		"Attach": func() (*store.Store, error) { return store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now}) },
+	} {
+		s, err := open()
+		if err == nil {
+			_ = s.Close()
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+		if after := contents(t, dir); !maps.Equal(before, after) {
+			t.Errorf("%s changed a file", name)
+		}
+	}
+}
+
+func TestANewerDatabaseIsNotTouched(t *testing.T) {
+	dir := database(t)
+	db := connect(t, dir)
+	db.exec(`PRAGMA user_version = 999`)
+	must(t, db.db.Close())
+	refuses(t, dir, store.ErrNewer)
+}
+
+func TestANewerDatabaseOfADaemonThatDiedIsNotTouched(t *testing.T) {
+	dir := database(t)
+	leave(t, dir, `PRAGMA user_version = 999; UPDATE messages SET updated_at = 1`)
+	refuses(t, dir, store.ErrNewer)
+}
+
+func TestWhatADaemonThatDiedHadCommittedIsThere(t *testing.T) {
+	dir := database(t)
+	leave(t, dir, `UPDATE messages SET traceparent = 'late'`)
+	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	must(t, err)
+	defer func() { must(t, s.Close()) }()
+	if m, err := s.Message(t.Context(), "199"); err != nil || val(m.Traceparent) != "late" {
+		t.Errorf("the row is %+v (%v)", m, err)
+	}
+}
+
+func TestADamagedDatabaseIsNotTouched(t *testing.T) {
+	garbage := bytes.Repeat([]byte("garbage "), 512)
+	for name, damage := range map[string]func(data []byte) []byte{
+		"garbage instead of a header": func(data []byte) []byte { copy(data, garbage[:100]); return data },
+		"garbage in the middle": func(data []byte) []byte {
+			copy(data[len(data)/8192*4096:], garbage)
+			return data
+		},
+		"cut short":                func(data []byte) []byte { return data[:len(data)/2] },
+		"something else altogether": func([]byte) []byte { return garbage },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := database(t)
+			path := filepath.Join(dir, "weir.db")
+			data, err := os.ReadFile(path)
+			must(t, err)
+			must(t, os.WriteFile(path, damage(data), 0o600))
+			refuses(t, dir, store.ErrCorrupt)
+		})
+	}
+}
+
+func TestAnotherProgramsDatabaseIsNotTouched(t *testing.T) {
+	dir := t.TempDir()
+	db := connect(t, dir)
+	db.exec(`CREATE TABLE messages (id INTEGER PRIMARY KEY, text TEXT)`)
+	must(t, db.db.Close())
+	refuses(t, dir, store.ErrCorrupt)
+}
+
+func TestADataDirectoryHasOneDaemon(t *testing.T) {
+	d := newDesk(t)
+	_, err := store.Open(t.Context(), store.Config{Dir: d.dir, Now: time.Now})
+	if !errors.Is(err, store.ErrInUse) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+		t.Errorf("%v, want ErrInUse that names process %d", err, os.Getpid())
+	}
+	d.put(message("the first one still writes"))
+	d.reopen()
+}
+
+func TestCommandsWorkBesideADaemonAndWithoutOne(t *testing.T) {
+	d := newDesk(t)
+	d.put(message("from the daemon"))
+	for _, key := range []string{"beside", "without"} {
+		command, err := store.Attach(t.Context(), store.Config{Dir: d.dir, Now: time.Now})
+		must(t, err)
+		_, err = command.Accept(t.Context(), []outbox.Message{message(key)})
+		must(t, err)
+		if _, err := command.Message(t.Context(), "from the daemon"); err != nil || command.Epoch() != 0 {
+			t.Errorf("%v; epoch %d, want none", err, command.Epoch())
+		}
+		must(t, command.Close())
+		if key == "beside" {
+			d.put(message("the daemon still writes"))
+			must(t, d.Close())
+		}
+	}
+}
+
+func TestEachDaemonHasTheNextEpoch(t *testing.T) {
+	d := newDesk(t)
+	for want := int64(1); want <= 3; want++ {
+		if d.Epoch() != want || d.number(`SELECT value FROM meta WHERE name = 'epoch'`) != want {
+			t.Errorf("epoch %d, want %d", d.Epoch(), want)
+		}
+		d = d.reopen()
+	}
+}
+
+func TestTheDaemonsRowFollowsItsName(t *testing.T) {
+	d := newDesk(t)
+	d.put(message("x"))
+	must(t, d.Close())
+	s, err := store.Open(t.Context(), store.Config{Dir: d.dir, Now: time.Now, Instance: "second"})
+	must(t, err)
+	defer func() { must(t, s.Close()) }()
+	if _, err := s.Cancel(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	daemon, buckets, err := s.Status(t.Context())
+	must(t, err)
+	if daemon.Scope != "daemon:second" || daemon.Canceled != 1 || len(buckets) != 1 || d.number(`SELECT count(*) FROM status`) != 2 {
+		t.Errorf("the daemon is %+v of %d rows", daemon, len(buckets)+1)
+	}
+}
+
+func TestANewDatabaseIsForItsOwnerOnly(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	dir := filepath.Join(t.TempDir(), "deep", "data")
+	if store.Exists(dir) {
+		t.Error("it exists before anybody made it")
+	}
+	s, err := store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	must(t, err)
+	defer func() { must(t, s.Close()) }()
+	_, err = s.Accept(t.Context(), []outbox.Message{message("x")})
+	must(t, err)
+	daemon, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	must(t, err)
+	defer func() { must(t, daemon.Close()) }()
+
+	info, err := os.Stat(dir)
+	must(t, err)
+	if info.Mode().Perm() != 0o700 || !store.Exists(dir) {
+		t.Errorf("the directory has mode %v", info.Mode())
+	}
+	files, err := os.ReadDir(dir)
+	must(t, err)
+	if len(files) != 4 {
+		t.Errorf("the directory holds %v, want the database, -wal, -shm and the lock", files)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", f.Name(), info.Mode())
+		}
+	}
+}
+
+func TestManyMayOpenAnEmptyDirectoryAtOnce(t *testing.T) {
+	for range 5 {
+		dir := t.TempDir()
+		var all sync.WaitGroup
+		for i := range 6 {
+			all.Go(func() {
+				open := store.Attach
+				if i == 0 {
+					open = store.Open
+				}
+				s, err := open(t.Context(), store.Config{Dir: dir, Now: time.Now})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, err = s.Accept(t.Context(), []outbox.Message{message(fmt.Sprint(i))})
+				if err = errors.Join(err, s.Close()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if n := connect(t, dir).number(`SELECT count(*) FROM messages`); n != 6 {
+			t.Errorf("%d messages are stored, want one of each", n)
+		}
+	}
+}
