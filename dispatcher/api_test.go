@@ -52,14 +52,14 @@ type api struct {
 	conns  chan net.Conn
 	server *http.Server
 
-	mu      sync.Mutex
-	limit   int                 // as its headers tell; 0: no such headers
-	script  func(request) reply // called one at a time
-	down    bool                // dialing fails
-	seen    []request
-	wire    map[string]outbox.Bucket // keys on the wire
-	most    int                      // requests on the wire at once
-	onEnter func()                   // called with mu held
+	mu     sync.Mutex
+	limit  int                 // as its headers tell; 0: no such headers
+	script func(request) reply // called one at a time
+	down   bool                // dialing fails
+	seen   []request
+	wire   map[string]outbox.Bucket // keys on the wire
+	most   int                      // requests on the wire at once
+	beside int                      // of them in rcs, while another bucket had some
 }
 
 func newAPI(t *testing.T, l *ledger) *api {
@@ -119,8 +119,14 @@ func (a *api) enter(key, token string) reply {
 	}
 	a.wire[key] = bucket
 	a.most = max(a.most, len(a.wire))
-	if a.onEnter != nil {
-		a.onEnter()
+	inRCS := 0
+	for _, b := range a.wire {
+		if b == rcs {
+			inRCS++
+		}
+	}
+	if inRCS < len(a.wire) {
+		a.beside = max(a.beside, inRCS)
 	}
 	answer := a.script(seen)
 	if a.limit > 0 && answer.header == nil {
@@ -152,6 +158,13 @@ func (a *api) onWire() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.wire)
+}
+
+// peaks tells how many were on the wire at once at most.
+func (a *api) peaks() (most, beside int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.most, a.beside
 }
 
 func (a *api) setDown(down bool) {

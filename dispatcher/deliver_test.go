@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -72,16 +73,16 @@ func TestA429PutsTheMessageInFrontAndStopsTheBucketUntilTheParkEnds(t *testing.T
 		r.start()
 		r.waitAllSent(time.Minute)
 
+		first := slices.IndexFunc(r.rows, func(r *row) bool { return r.Throttles > 0 })
 		parked := r.api.requests(from.Add(20 * time.Millisecond))
-		if parked[0].key != "k030" || parked[0].at.Sub(from) < 3*time.Second {
-			r.Errorf("%s was sent %v after the first 429, want k030 after 3 s", parked[0].key, parked[0].at.Sub(from))
+		if parked[0].key != r.rows[first].Key || parked[0].at.Sub(from) < 3*time.Second {
+			r.Errorf("%s was sent %v after the first 429, want %s after 3 s", parked[0].key, parked[0].at.Sub(from), r.rows[first].Key)
 		}
 		if got := len(r.api.requests(time.Time{})); got != r.counted() {
 			r.Errorf("%d requests, but %d attempts and throttles", got, r.counted())
 		}
-		throttled := r.row("k030")
-		if throttled.Throttles != 1 || throttled.Attempts != 1 {
-			r.Errorf("k030 has %d throttles and %d attempts, want one of each", throttled.Throttles, throttled.Attempts)
+		if got := r.rows[first]; got.Throttles != 1 || got.Attempts != 1 {
+			r.Errorf("%s has %d throttles and %d attempts, want one of each", got.Key, got.Throttles, got.Attempts)
 		}
 	})
 }

@@ -45,10 +45,10 @@ func checkFile(ctx context.Context, path string, further func(*sqlx.DB) error) e
 	}
 	defer func() { _ = db.Close() }()
 	var app, version, tables int
-	err = errors.Join(
-		db.GetContext(ctx, &tables, `SELECT count(*) FROM sqlite_schema`),
-		db.GetContext(ctx, &app, `PRAGMA application_id`),
-		db.GetContext(ctx, &version, `PRAGMA user_version`))
+	// One statement, so that a broken file gives one error.
+	err = db.QueryRowContext(ctx, `
+		SELECT (SELECT count(*) FROM sqlite_schema), application_id, user_version
+		FROM pragma_application_id, pragma_user_version`).Scan(&tables, &app, &version)
 	switch {
 	case isCode(err, sqlite3.ErrNotADB, sqlite3.ErrCorrupt, sqlite3.ErrFormat):
 		return corrupt(path, err.Error())

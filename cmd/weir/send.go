@@ -14,13 +14,9 @@ import (
 	"weir/store"
 )
 
-const (
-	// commitGap is left between two commits. SQLite lets a running daemon wait
-	// for the write lock by polling: without a gap it would hardly ever get it.
-	commitGap = time.Millisecond
-	// shownFaults is how many refused messages are named; the others are counted.
-	shownFaults = 20
-)
+// commitGap is left between two commits. SQLite lets a running daemon wait
+// for the write lock by polling: without a gap it would hardly ever get it.
+const commitGap = time.Millisecond
 
 func newSendCommand(a *app) *cobra.Command {
 	var one messageFlags
@@ -35,8 +31,9 @@ func newSendCommand(a *app) *cobra.Command {
 			`  {"idempotency_key":"order-7","body":{…}}` + "\n" +
 			"with optional account, channel, lane, send_at, expires_at, ttl and traceparent.\n" +
 			"Good lines are kept, each bad one is named, and the exit code is then 1.",
-		Example: "  weir send --key order-7 --body '{\"agent_id\":\"ag_1\",\"to\":\"+49151\",\"content\":{\"text\":\"Hi\"}}'\n" +
-			"  weir send -f messages.ndjson",
+		Example: `  weir send --key order-7 --body '{"agent_id":"ag_1","to":"+447700900123",
+    "message_type":"MESSAGE","traffic_type":"TRANSACTION","content":{"text":"Hi"}}'
+  weir send -f messages.ndjson`,
 		Args: cobra.NoArgs,
 	}
 	flags := command.Flags()
@@ -113,9 +110,6 @@ func (a *app) submit(ctx context.Context, cfg *Config, source string, batches <-
 		i := &intake{store: s, source: source, complain: a.complain, progress: newProgress(a.stderr, a.now)}
 		err := i.run(ctx, batches)
 		i.progress.clear()
-		if i.unnamed > 0 {
-			a.complain(fmt.Errorf("%d more lines were refused", i.unnamed))
-		}
 		if _, failed := fmt.Fprintln(a.stdout, i.tally); err == nil {
 			err = failed
 		}
@@ -133,8 +127,6 @@ type intake struct {
 	complain func(error)
 	progress *progress
 	tally    tally
-	named    int // refused and shown
-	unnamed  int // refused and only counted
 }
 
 // run stores batch after batch, each in one commit.
@@ -198,11 +190,6 @@ func (i *intake) take(ctx context.Context, submissions []submission) error {
 
 // refuse names a submission that was not taken.
 func (i *intake) refuse(s submission, why error) {
-	if i.named == shownFaults {
-		i.unnamed++
-		return
-	}
-	i.named++
 	if i.source != "" {
 		why = fmt.Errorf("%s line %d: %w", i.source, s.line, why)
 	}

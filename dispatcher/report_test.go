@@ -1,0 +1,236 @@
+package dispatcher
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"weir/outbox"
+)
+
+func TestARestoredHoldThatIsOverdueIsProbedAtOnce(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		since := time.Now().Add(-time.Hour)
+		r.d.Restore([]Gate{heldGate("account:default", ByUnauthorized, since, time.Now().Add(-time.Minute))})
+		began := time.Now()
+		r.add(rcs, outbox.Normal, keys("r", 20)...)
+		r.start()
+		r.waitAllSent(time.Second)
+		if first := r.api.requests(began)[0]; first.at.Sub(began) > 10*time.Millisecond {
+			r.Errorf("probed after %v", first.at.Sub(began))
+		}
+	})
+}
+
+func TestARestoredHoldWaitsForItsProbe(t *testing.T) {
+	tests := []struct {
+		name         string
+		ahead, after time.Duration
+	}{
+		{"until its time", time.Minute, time.Minute},
+		{"not for days", 72 * time.Hour, longestHold},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, 4, func(r *rig) {
+				began := time.Now()
+				r.d.Restore([]Gate{heldGate("account:default", ByUnauthorized, began, began.Add(tt.ahead))})
+				r.add(rcs, outbox.Normal, "a")
+				r.start()
+				r.waitAllSent(time.Hour)
+				if got := r.api.requests(began)[0].at.Sub(began); got != tt.after {
+					r.Errorf("probed after %v, want %v", got, tt.after)
+				}
+			})
+		})
+	}
+}
+
+func TestARestoredParkKeeps(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		began := time.Now()
+		since, until := began.Add(-time.Minute), began.Add(time.Minute)
+		park := Gate{Scope: "bucket:default/rcs", Kind: Parked, SetBy: ByLimit, Since: since, Until: until}
+		if err := r.PutGate(r.Context(), park); err != nil {
+			r.Fatal(err)
+		}
+		r.d.Restore(r.stored())
+		r.add(rcs, outbox.High, "a")
+		r.add(email, outbox.High, "b")
+		r.start()
+		r.waitShown(rcs, Parked, "parked before the restart")
+		if g := r.gauges(rcs); !g.Since.Equal(since) || !g.Until.Equal(until) || !r.d.Gated(rcs) || r.d.Gated(email) {
+			r.Errorf("parked from %v to %v, gated %v; e-mail gated %v", g.Since, g.Until, r.d.Gated(rcs), r.d.Gated(email))
+		}
+		r.waitAllSent(2 * time.Minute)
+		requests := r.api.requests(began)
+		if requests[0].key != "b" || requests[1].at.Before(until) {
+			r.Errorf("requests %v, want e-mail at once and the other after the park", requests)
+		}
+		r.waitNoGates(time.Second)
+	})
+}
+
+func TestALimitThatIsUsedUpIsShownAndStored(t *testing.T) {
+	inBubble(t, 8, func(r *rig) {
+		// Windows of an hour; 20 requests are allowed in each.
+		r.api.limit = 20
+		r.add(rcs, outbox.Normal, keys("k", 50)...)
+		began := time.Now()
+		r.start()
+		time.Sleep(time.Minute)
+		r.waitShown(rcs, Parked, "20")
+		g := r.gauges(rcs)
+		if g.Since.Sub(began) > time.Second || !g.Until.After(time.Now()) || g.Until.Sub(began) > time.Hour+2*time.Second {
+			r.Errorf("parked from %v to %v, want from about the start to at most the end of the hour", g.Since.Sub(began), g.Until.Sub(began))
+		}
+		if !r.d.Gated(rcs) || *g.RateLimit != 20 || g.Reset.IsZero() || g.LimitScope != "channel" || g.SentLastMinute == 0 {
+			r.Errorf("gated %v, gauges %+v", r.d.Gated(rcs), g)
+		}
+	})
+}
+
+func TestAnAPIThatPacesIsShownAsRunning(t *testing.T) {
+	var p park
+	now := noon
+	for range 100 { // a token every 20 ms
+		p.note(now, true, now.Add(20*time.Millisecond))
+		p.note(now, false, now.Add(20*time.Millisecond))
+		if now = now.Add(20 * time.Millisecond); p.stands(now.Add(-time.Millisecond)) {
+			t.Fatal("parked while messages go all the time")
+		}
+	}
+	began := now
+	p.note(now, false, now.Add(time.Minute))
+	if !p.stands(now.Add(time.Second)) || p.since != began {
+		t.Errorf("%+v does not stand after a second", p)
+	}
+	p.note(now.Add(30*time.Second), false, now.Add(50*time.Second))
+	if p.since != began || !p.until.Equal(began.Add(50*time.Second)) {
+		t.Errorf("%+v, want the same park with a new end", p)
+	}
+	if p.stands(now.Add(50 * time.Second)) {
+		t.Error("stands after its end")
+	}
+	p.note(now.Add(time.Hour), false, now.Add(2*time.Hour))
+	if !p.since.Equal(now.Add(time.Hour)) {
+		t.Errorf("%+v began before anybody waited", p)
+	}
+}
+
+func pausedGate(until time.Time) Gate {
+	return Gate{Scope: "bucket:default/rcs", Kind: Paused, SetBy: ByOperator, Reason: "maintenance", Since: time.Now(), Until: until}
+}
+
+func TestAnOperatorPausesAndResumes(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		r.warm()
+		if err := r.PutGate(r.Context(), pausedGate(time.Time{})); err != nil {
+			r.Fatal(err)
+		}
+		r.d.Reload(r.stored())
+		from := time.Now()
+		r.add(rcs, outbox.Normal, keys("r", 20)...)
+		r.add(email, outbox.Normal, keys("e", 20)...)
+		r.waitShown(rcs, Paused, "maintenance")
+		time.Sleep(time.Hour)
+		if got := len(r.api.requests(from)); got != 20 || r.of(outbox.Sent) != 60 || !r.d.Gated(rcs) {
+			r.Errorf("%d requests during the pause, want those of the other bucket", got)
+		}
+		if err := r.DropGate(r.Context(), pausedGate(time.Time{})); err != nil {
+			r.Fatal(err)
+		}
+		r.d.Reload(r.stored())
+		r.waitAllSent(time.Second)
+		if len(r.stored()) != 0 {
+			r.Errorf("the pause was stored again: %v", r.stored())
+		}
+	})
+}
+
+func TestAPauseWithAnEndEndsByItself(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		r.add(rcs, outbox.Normal, keys("r", 20)...)
+		until := time.Now().Add(time.Minute)
+		if err := r.PutGate(r.Context(), pausedGate(until)); err != nil {
+			r.Fatal(err)
+		}
+		r.d.Restore(r.stored())
+		r.start()
+		r.waitAllSent(2 * time.Minute)
+		if first := r.api.requests(time.Time{})[0].at; first.Before(until) || first.After(until.Add(lookAgain)) {
+			r.Errorf("the first request came at %v, want the end of the pause, %v", first, until)
+		}
+		r.waitNoGates(time.Second)
+	})
+}
+
+func TestAPauseGivesBackWhatWasClaimedAhead(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		r.api.always(ok.in(time.Second))
+		r.add(rcs, outbox.Normal, keys("r", 40)...)
+		r.start()
+		r.wait(5*time.Second, "full seats", func() bool { return r.of(outbox.Sending) == 8 })
+		from := time.Now()
+		r.d.Reload([]Gate{pausedGate(time.Time{})})
+		time.Sleep(2 * time.Second)
+		if got := len(r.api.requests(from.Add(1))); got != 0 || r.of(outbox.Sending) != 0 || len(r.copyReleased()) != 4 {
+			r.Errorf("%d requests after the pause, %d still claimed, %d given back; want 0, 0, 4", got, r.of(outbox.Sending), len(r.copyReleased()))
+		}
+	})
+}
+
+func TestAnOperatorAsksForAProbe(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		r.api.always(unauthorized)
+		r.add(rcs, outbox.Normal, keys("r", 5)...)
+		r.start()
+		r.waitShown(rcs, Held, "401")
+		r.api.always(ok)
+		asked := time.Now()
+		gates := r.stored()
+		gates[0].Until = gates[0].Since
+		r.d.Reload(gates)
+		r.waitAllSent(time.Second)
+		if got := r.api.requests(asked)[0].at.Sub(asked); got > 10*time.Millisecond {
+			r.Errorf("probed after %v", got)
+		}
+	})
+}
+
+func TestAGateThatRisesRightBeforeTheStopIsStored(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.api.always(unauthorized.in(reportEvery + time.Millisecond))
+		r.add(rcs, outbox.Normal, "a")
+		r.start()
+		r.wait(time.Second, "an answer", func() bool { return r.of(outbox.Pending) == 1 && len(r.api.requests(time.Time{})) == 1 })
+		if err := r.finish(); err != nil {
+			r.Fatal(err)
+		}
+		stored := r.stored()
+		if len(stored) != 1 || stored[0].Kind != Held || stored[0].SetBy != ByUnauthorized || stored[0].RequestID != "req_1" {
+			r.Errorf("gates %v, want the hold", stored)
+		}
+	})
+}
+
+func TestAnUnknownBucketIsGated(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		if !r.d.Gated(outbox.Bucket{Account: "default", Channel: "fax"}) {
+			r.Error("a bucket that nothing fetches for may be fed again and again")
+		}
+	})
+}
+
+func TestWhatIsShownTellsNoTextOfTheAPI(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.api.always(reply{status: 401, body: `{"error":"invalid_api_key","message":"key sk_1 of a@example.org"}`})
+		r.add(rcs, outbox.Normal, "a")
+		r.start()
+		r.waitShown(rcs, Held, "401")
+		g := r.gauges(rcs)
+		if strings.Contains(g.Reason, "sk_1") || g.LastErrorCode != "invalid_api_key" || g.LastRequestID != "req_1" {
+			r.Errorf("gauges %+v", g)
+		}
+	})
+}
