@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func TestA429PutsTheMessageInFrontAndStopsTheBucketUntilTheParkEnds(t *testing.T
 		r.waitAllSent(time.Minute)
 
 		first := slices.IndexFunc(r.rows, func(r *row) bool { return r.Throttles > 0 })
-		parked := r.api.requests(from.Add(20 * time.Millisecond))
+		parked := r.api.requests(from.Add(21 * time.Millisecond)) // the answer took 20
 		if parked[0].key != r.rows[first].Key || parked[0].at.Sub(from) < 3*time.Second {
 			r.Errorf("%s was sent %v after the first 429, want %s after 3 s", parked[0].key, parked[0].at.Sub(from), r.rows[first].Key)
 		}
@@ -83,6 +84,44 @@ func TestA429PutsTheMessageInFrontAndStopsTheBucketUntilTheParkEnds(t *testing.T
 		}
 		if got := r.rows[first]; got.Throttles != 1 || got.Attempts != 1 {
 			r.Errorf("%s has %d throttles and %d attempts, want one of each", got.Key, got.Throttles, got.Attempts)
+		}
+	})
+}
+
+func TestA429GivesBackWhatWasClaimedAhead(t *testing.T) {
+	inBubble(t, 2, func(r *rig) {
+		r.warm()
+		limited := time.Now()
+		r.api.play(func(q request) reply {
+			if q.at.Sub(limited) < time.Second {
+				return reply{status: 429, body: `{"error":"rate_limit_exceeded"}`, after: 100 * time.Millisecond}
+			}
+			return ok
+		})
+		r.add(rcs, outbox.Normal, keys("k", 20)...)
+		r.waitShown(rcs, Parked, "429")
+		if got := len(r.api.requests(limited)); got != 2 || len(r.copyReleased()) != 2 {
+			r.Errorf("%d requests, %d claims given back; want 2, which were on the wire, and 2", got, len(r.copyReleased()))
+		}
+		r.waitAllSent(2 * time.Hour)
+	})
+}
+
+func TestSomethingElseThanTheAPITellsNothingOfTheLimit(t *testing.T) {
+	inBubble(t, 2, func(r *rig) {
+		b := r.d.buckets[0]
+		answer := answered(404, "")
+		answer.EndedAt = time.Now()
+		for name, value := range map[string]string{"Limit": "5", "Remaining": "0", "Reset": strconv.FormatInt(time.Now().Unix()+60, 10)} {
+			answer.Header.Set("X-RateLimit-"+name, value)
+		}
+		for _, v := range []Verdict{NotAPI, Refused} {
+			b.limiter.Grant(time.Now(), true, 1)
+			seen := r.d.tellLimiter(&delivery{b: b}, b.limiter.Sent(time.Now()), answer, v)
+			known := b.limiter.State(time.Now()).Known
+			if want := v != NotAPI; known != want || (seen.Limit != nil) != want {
+				r.Errorf("%s: limit known %v, want %v", v, known, want)
+			}
 		}
 	})
 }

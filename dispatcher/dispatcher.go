@@ -64,16 +64,16 @@ type Config struct {
 func (c *Config) validate() error {
 	var faults []error
 	if len(c.Accounts) == 0 {
-		faults = append(faults, errors.New("Accounts is empty"))
+		faults = append(faults, errors.New("field Accounts is empty"))
 	}
 	if c.Concurrency < 1 {
-		faults = append(faults, fmt.Errorf("Concurrency is %d, needs at least 1", c.Concurrency))
+		faults = append(faults, fmt.Errorf("field Concurrency is %d, needs at least 1", c.Concurrency))
 	}
 	if c.ProbeInterval <= 0 {
-		faults = append(faults, fmt.Errorf("ProbeInterval is %v, needs to be positive", c.ProbeInterval))
+		faults = append(faults, fmt.Errorf("field ProbeInterval is %v, needs to be positive", c.ProbeInterval))
 	}
 	if c.Source == nil || c.Ledger == nil || c.Board == nil || c.Now == nil {
-		faults = append(faults, errors.New("Source, Ledger, Board and Now are needed"))
+		faults = append(faults, errors.New("fields Source, Ledger, Board and Now are needed"))
 	}
 	if len(faults) > 0 {
 		return fmt.Errorf("dispatcher: configuration: %w", errors.Join(faults...))

@@ -89,13 +89,15 @@ func (r *rig) finish() error {
 	return err
 }
 
-// wait lets time pass until cond holds.
+// wait lets time pass until cond holds. It looks more seldom as time goes on.
 func (r *rig) wait(within time.Duration, what string, cond func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(within); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	for began := time.Now(); !cond(); {
+		waited := time.Since(began)
+		if waited > within {
 			r.Fatalf("after %v still not: %s", within, what)
 		}
+		time.Sleep(max(time.Millisecond, waited/50))
 	}
 }
 
@@ -220,13 +222,31 @@ func TestStoppingFinishesWhatIsOnTheWireAndReturnsTheRest(t *testing.T) {
 	})
 }
 
-func TestTheDrainTimeoutAbandonsWhatDoesNotEnd(t *testing.T) {
+func TestStoppingReturnsWhatIsBeingClaimed(t *testing.T) {
 	inBubble(t, 1, func(r *rig) {
+		r.warm()
+		r.api.always(ok.in(5 * time.Second))
+		r.ledger.setClaimTakes(time.Second)
+		r.add(rcs, outbox.Normal, "a")
+		r.wait(5*time.Second, "a request", func() bool { return r.api.onWire() == 1 })
+		r.add(rcs, outbox.Normal, "b")
+		time.Sleep(500 * time.Millisecond) // half of b's claim
+		if err := r.finish(); err != nil {
+			r.Errorf("Run: %v", err)
+		}
+		if b := r.row("b"); r.of(outbox.Sent) != 41 || b.state != outbox.Pending || b.Generation != 1 {
+			r.Errorf("%d sent, the one that was being claimed is %s in generation %d; want 41, pending, 1", r.of(outbox.Sent), b.state, b.Generation)
+		}
+	})
+}
+
+func TestTheDrainTimeoutAbandonsWhatDoesNotEnd(t *testing.T) {
+	inBubble(t, 2*inARow, func(r *rig) {
 		r.d.cfg.DrainTimeout = 3 * time.Second
+		r.warm()
 		r.api.always(ok.in(20 * time.Second))
-		r.add(rcs, outbox.Normal, "k")
-		r.start()
-		r.wait(time.Second, "a request", func() bool { return r.api.onWire() == 1 })
+		r.add(rcs, outbox.Normal, append(keys("k", 2*inARow-1), "k")...)
+		r.wait(time.Second, "requests", func() bool { return r.api.onWire() == 2*inARow })
 		began := time.Now()
 		if err := r.finish(); err != nil {
 			r.Errorf("Run: %v", err)

@@ -58,6 +58,10 @@ func TestAProbeIsNotSentAgainstAGateThatRoseAfterIt(t *testing.T) {
 		if _, may := r.d.mayPost(x); !may {
 			r.Fatal("the probe may not be sent")
 		}
+		other := &delivery{b: b, c: Claim{Ref: outbox.Ref{ID: 8}, ClaimedAt: time.Now()}}
+		if _, may := r.d.mayPost(other); may {
+			r.Error("another message may be sent beside the probe")
+		}
 		r.d.gates.add(Gate{Scope: "daemon:weir", Kind: Paused, SetBy: ByOperator}, 0)
 		if _, may := r.d.mayPost(x); may {
 			r.Error("the probe may be sent though an operator has paused the daemon")
@@ -76,29 +80,55 @@ func TestOnlyOneMessageProbesAnAccountOfSeveralBuckets(t *testing.T) {
 		r.add(email, outbox.Normal, keys("e", 20)...)
 		r.start()
 		time.Sleep(5 * time.Minute)
-		if most, _ := r.api.peaks(); most != 1 || len(r.api.requests(time.Time{})) != 5 {
-			r.Errorf("%d probes at once, %d in all; want one at a time, after 10, 20, 40 … s", most, len(r.api.requests(time.Time{})))
+		if most, _ := r.api.peaks(); most != 1 || len(r.api.requests(time.Time{})) != 4 {
+			r.Errorf("%d probes at once, %d in all; want one at a time, at once and after 20, 40, 80 s", most, len(r.api.requests(time.Time{})))
 		}
 	})
 }
 
 func TestProbesTakeTheHighestLaneAndEachMessageOnceBeforeAnyAgain(t *testing.T) {
 	inBubble(t, 2, func(r *rig) {
-		r.d.Restore([]Gate{heldGate("bucket:default/rcs", ByUnpaid, time.Now(), time.Now().Add(time.Second))})
-		r.api.always(unpaid)
+		r.d.Restore([]Gate{heldGate("account:default", ByUnauthorized, time.Now(), time.Now().Add(time.Second))})
+		r.api.always(unauthorized)
 		r.add(rcs, outbox.Bulk, "b")
 		r.add(rcs, outbox.Normal, "n1", "n2")
 		r.add(rcs, outbox.High, "h")
 		r.start()
-		// A fifth probe is by a message for the second time. The first of them waits
-		// by itself as well, since it was the first 402 of the bucket.
-		time.Sleep(42 * time.Second)
+		time.Sleep(21 * time.Minute)
 		var order string
 		for _, q := range r.api.requests(time.Time{}) {
 			order += q.key + " "
 		}
-		if want := "h n1 n2 b h "; order != want {
+		if want := "h n1 n2 b h n1 n2 "; order != want {
 			r.Errorf("probes by %s, want %s", order, want)
+		}
+	})
+}
+
+func TestAProbeThatIsStaleLetsTheNextOneTry(t *testing.T) {
+	inBubble(t, 2, func(r *rig) {
+		r.d.Restore([]Gate{heldGate("bucket:default/rcs", ByUnpaid, time.Now(), time.Now())})
+		r.add(rcs, outbox.High, "gone")
+		r.rows[0].fed, r.rows[0].Generation = 5, 5
+		r.d.buckets[0].waiting[high].fetched = []outbox.Ref{{ID: 1, Generation: 4}}
+		r.add(rcs, outbox.Normal, "a")
+		r.start()
+		r.wait(time.Second, "the other message sent", func() bool { return r.row("a").state == outbox.Sent })
+	})
+}
+
+func TestAProbeNeedsASeat(t *testing.T) {
+	inBubble(t, 2, func(r *rig) {
+		b, other := r.d.buckets[0], r.d.buckets[1]
+		r.d.Restore([]Gate{heldGate("bucket:default/rcs", ByUnpaid, time.Now(), time.Now())})
+		b.waiting[normal].fetched = []outbox.Ref{{ID: 1}}
+		other.seats = r.d.seats
+		if x, _ := r.d.take(b, time.Now()); len(x.refs) != 0 {
+			r.Errorf("%v is taken while no seat is free", x.refs)
+		}
+		other.seats--
+		if x, _ := r.d.take(b, time.Now()); len(x.refs) != 1 || !x.probe {
+			r.Errorf("%v is taken, want one probe", x.refs)
 		}
 	})
 }

@@ -59,7 +59,7 @@ func TestARefusedKeyHoldsTheAccountUntilANewOneWorks(t *testing.T) {
 			r.Errorf("%d requests before the hold, want no more than were on the wire", burst)
 		}
 
-		time.Sleep(testProbeInterval * 15) // probes after 1, 3 and 7 intervals; the fourth not yet
+		time.Sleep(testProbeInterval * 10) // probes after 1, 3 and 7 intervals
 		probes := r.api.requests(from)[burst:]
 		if got := gaps(probes); !slices.Equal(got, []time.Duration{20100 * time.Millisecond, 40100 * time.Millisecond}) {
 			r.Errorf("probes %v apart, want 2 and 4 intervals", got)
@@ -152,6 +152,24 @@ func TestANewKeyIsProbedAtOnceThoughAProbeWithTheOldOneIsUnderWay(t *testing.T) 
 	})
 }
 
+func TestTheKeyIsReadAgainBeforeAProbe(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		r.api.always(unauthorized.in(100 * time.Millisecond))
+		r.add(rcs, outbox.Normal, keys("a", 3)...)
+		r.start()
+		r.waitShown(rcs, Held, "401")
+		r.d.mu.Lock()
+		probeAt := r.d.gates.strongest(r.d.buckets[0]).Until
+		r.d.mu.Unlock()
+		time.Sleep(time.Until(probeAt) - time.Millisecond)
+		r.key.set("new")
+		r.wait(time.Second, "a probe", func() bool { return len(r.api.requests(probeAt)) > 0 })
+		if probe := r.api.requests(probeAt)[0]; probe.token != "Bearer new" || probe.at.After(probeAt.Add(time.Millisecond)) {
+			r.Errorf("probed %v late with %s", probe.at.Sub(probeAt), probe.token)
+		}
+	})
+}
+
 func TestA402OfOneMessageIsItsOwn(t *testing.T) {
 	inBubble(t, 4, func(r *rig) {
 		r.api.play(func(q request) reply {
@@ -170,6 +188,24 @@ func TestA402OfOneMessageIsItsOwn(t *testing.T) {
 		r.wait(2*time.Second, "the others sent", func() bool { return r.of(outbox.Sent) == 20 })
 		if dear := r.row("dear"); dear.Attempts != 0 || dear.state != outbox.Pending || len(r.stored()) != 0 {
 			r.Errorf("%s with %d attempts, gates %v; want it pending, uncounted, without gates", dear.state, dear.Attempts, r.stored())
+		}
+		again := time.Now()
+		r.api.play(func(q request) reply {
+			if q.key == "dear again" && q.at.Sub(again) < 5*time.Second {
+				return unpaid
+			}
+			return ok
+		})
+		r.add(rcs, outbox.Normal, "dear again")
+		time.Sleep(5 * time.Second)
+		if len(r.stored()) != 0 {
+			r.Errorf("gates %v though others were paid for in between", r.stored())
+		}
+		r.waitAllSent(2 * time.Minute)
+		r.d.mu.Lock()
+		defer r.d.mu.Unlock()
+		if alone := r.d.buckets[0].alone; len(alone) != 0 {
+			r.Errorf("waits %v are remembered for what is sent", alone)
 		}
 	})
 }
@@ -313,6 +349,44 @@ func TestAKeptConnectionThatDiesIsOneFailure(t *testing.T) {
 				r.d.learn(&delivery{b: b}, "old", Answer{Fault: tt.fault, EndedAt: time.Now()}, &Judgement{Verdict: NeverLeft})
 				if gated := r.d.gates.strongest(b) != nil; b.failures != tt.want || gated != (tt.want == inARow) {
 					r.Errorf("%d failures in a row, gated %v; want %d", b.failures, gated, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestAnyAnswerOfTheAPIShowsThatItWorks(t *testing.T) {
+	tests := []struct {
+		name    string
+		verdict Verdict
+		answer  Answer
+		clears  bool
+	}{
+		{"a message that is accepted", Sent, Answer{Status: 200}, true},
+		{"an earlier answer that is repeated", Sent, Answer{Status: 200, Replayed: true}, true},
+		{"a refusal", Refused, Answer{Status: 422}, true},
+		{"a request that still runs", InProgress, Answer{Status: 409}, true},
+		{"a limit", Throttled, Answer{Status: 429}, true},
+		{"a key that is not known", Unauthorized, Answer{Status: 401}, true},
+		{"a balance that is too low", Unpaid, Answer{Status: 402}, true},
+		{"a server that cannot prove to be the API", Unauthorized, Answer{TLSIdentity: true}, false},
+		{"a proxy", NotAPI, Answer{Status: 404}, false},
+		{"a failure", Retry, Answer{Status: 503}, false},
+		{"a cut", Ambiguous, Answer{Fault: faultCut}, false},
+		{"a server that is not reached", NeverLeft, Answer{Fault: faultDial}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, 1, func(r *rig) {
+				b := r.d.buckets[0]
+				b.failures = inARow
+				id := gateID{"bucket:default/rcs", Degraded, ByFailures}
+				r.d.raise(id, "the API fails", Answer{EndedAt: time.Now()}, time.Second)
+				a := tt.answer
+				a.StartedAt, a.EndedAt = time.Now().Add(1), time.Now().Add(2)
+				r.d.learn(&delivery{b: b}, "old", a, &Judgement{Verdict: tt.verdict})
+				if cleared := r.d.gates.find(id) == nil; cleared != tt.clears || (b.failures == 0) != tt.clears {
+					r.Errorf("cleared: %v, %d failures in a row", cleared, b.failures)
 				}
 			})
 		})

@@ -78,8 +78,7 @@ func TestALimitThatIsUsedUpIsShownAndStored(t *testing.T) {
 		r.add(rcs, outbox.Normal, keys("k", 50)...)
 		began := time.Now()
 		r.start()
-		time.Sleep(time.Minute)
-		r.waitShown(rcs, Parked, "20")
+		r.waitShown(rcs, Parked, "of 20")
 		g := r.gauges(rcs)
 		if g.Since.Sub(began) > time.Second || !g.Until.After(time.Now()) || g.Until.Sub(began) > time.Hour+2*time.Second {
 			r.Errorf("parked from %v to %v, want from about the start to at most the end of the hour", g.Since.Sub(began), g.Until.Sub(began))
@@ -101,6 +100,7 @@ func TestAnAPIThatPacesIsShownAsRunning(t *testing.T) {
 		}
 	}
 	began := now
+	p.note(now, true, time.Time{})
 	p.note(now, false, now.Add(time.Minute))
 	if !p.stands(now.Add(time.Second)) || p.since != began {
 		t.Errorf("%+v does not stand after a second", p)
@@ -144,6 +144,13 @@ func TestAnOperatorPausesAndResumes(t *testing.T) {
 		r.waitAllSent(time.Second)
 		if len(r.stored()) != 0 {
 			r.Errorf("the pause was stored again: %v", r.stored())
+		}
+		if err := r.PutGate(r.Context(), pausedGate(time.Time{})); err != nil {
+			r.Fatal(err)
+		}
+		time.Sleep(2 * reportEvery)
+		if len(r.stored()) != 1 {
+			r.Error("the next pause was dropped with the one before")
 		}
 	})
 }

@@ -102,7 +102,8 @@ func (d *Dispatcher) roomFor(b *bucket) int {
 		most = min(most, b.ramp.width)
 	}
 	room := max(0, min(d.free(), most-b.seats))
-	if claimed := len(d.ready[high]) + len(d.ready[normal]) + len(d.ready[bulk]); room < d.seats/8 && claimed >= d.seats/8 {
+	claimed := len(d.ready[high]) + len(d.ready[normal]) + len(d.ready[bulk])
+	if room < d.seats/8 && claimed >= d.seats/8 && b.waiting[high].len() == 0 {
 		// The workers have enough ahead: a few claims more are not worth a commit.
 		return 0
 	}

@@ -15,8 +15,8 @@ const (
 	// feedDepth is how many references of a place are fed at once; the rest of
 	// the backlog stays in SQL.
 	feedDepth = 1024
-	// feedStalled is how long fed references of an open bucket may lie
-	// unclaimed before they count as lost and are fed again.
+	// feedStalled is how long a fed reference of an open bucket may lie
+	// unclaimed before it counts as lost and is fed again.
 	feedStalled = 60 * time.Second
 	// feedRetry is the wait after the queue could not be reached.
 	feedRetry = time.Second
@@ -65,11 +65,17 @@ type fed struct {
 
 // laneFeed is what is known of one place. Its fields are guarded by Feed.mu.
 type laneFeed struct {
-	fed     map[int64]int64 // row -> generation, in the queue or the dispatcher's hands
-	look    bool            // rows may wait that are not fed
-	more    bool            // the last scan may not have reached the end of the due rows
-	nextDue time.Time       // the first row that was not due yet; zero: none
-	moved   time.Time       // last claim, or last time seen gated
+	fed     map[int64]fedSince // by row: in the queue or the dispatcher's hands
+	look    bool               // rows may wait that are not fed
+	more    bool               // the last scan may not have reached the end of the due rows
+	nextDue time.Time          // the first row that was not due yet; zero: none
+	checked time.Time          // when the fed references were last looked through, or had a reason to lie
+}
+
+// fedSince is the generation that was fed, and when.
+type fedSince struct {
+	generation int64
+	at         time.Time
 }
 
 // NewFeed prepares the feed of s. It must be called before the first message is claimed.
@@ -80,11 +86,11 @@ func (s *Store) NewFeed(cfg FeedConfig) *Feed {
 			for _, lane := range outbox.Lanes {
 				p := place{outbox.Bucket{Account: account, Channel: channel}, lane}
 				f.places = append(f.places, p)
-				f.lanes[p] = &laneFeed{fed: make(map[int64]int64), look: true, moved: s.cfg.Now()}
+				f.lanes[p] = &laneFeed{fed: make(map[int64]fedSince), look: true, checked: s.cfg.Now()}
 			}
 		}
 	}
-	s.feed = f
+	s.feed.Store(f)
 	return f
 }
 
@@ -102,8 +108,13 @@ func (f *Feed) Run(ctx context.Context) error {
 		wait, err := f.round(ctx)
 		if err != nil && ctx.Err() == nil {
 			f.store.cfg.Log.Warn("the work queue cannot be fed now; trying again", "error", err, "in", feedRetry)
+			// What arrives meanwhile is no reason to try earlier.
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(feedRetry):
+			}
 			f.lookEverywhere()
-			wait = feedRetry
 		}
 		timer.Reset(wait)
 	}
@@ -144,23 +155,31 @@ func (f *Feed) needsLook(p place, now time.Time) bool {
 	return true
 }
 
-// takeStalled forgets what was fed to a place where nothing has been claimed
-// for too long although no gate is in the way.
+// takeStalled forgets what was fed to a place if some of it has lain there for
+// too long although no gate is in the way. It looks so seldom that what it
+// finds has been fed for feedStalled at least.
 func (f *Feed) takeStalled(p place, now time.Time) bool {
 	gated := f.cfg.Gated(p.Bucket)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l := f.lanes[p]
 	if gated || len(l.fed) == 0 {
-		l.moved = now
+		l.checked = now
 		return false
 	}
-	if now.Sub(l.moved) < feedStalled {
+	if now.Sub(l.checked) < feedStalled {
 		return false
 	}
-	clear(l.fed)
-	l.look, l.moved = true, now
-	return true
+	before := l.checked
+	l.checked = now
+	for _, fed := range l.fed {
+		if !fed.at.After(before) {
+			clear(l.fed)
+			l.look = true
+			return true
+		}
+	}
+	return false
 }
 
 // topUp feeds the first due rows of a place that are not fed already.
@@ -234,10 +253,14 @@ func (f *Feed) collect(p place, rows *sqlx.Rows, now time.Time, due []outbox.Ref
 			break
 		}
 		l.more = l.more || seen == feedDepth
-		if generation, isFed := l.fed[ref.ID]; isFed && generation >= ref.Generation {
+		if fed, found := l.fed[ref.ID]; found && fed.generation >= ref.Generation {
 			continue
 		}
-		l.fed[ref.ID] = ref.Generation
+		if len(l.fed) >= feedDepth {
+			l.more = true
+			break
+		}
+		l.fed[ref.ID] = fedSince{ref.Generation, now}
 		due = append(due, ref)
 	}
 	return due, rows.Err()
@@ -245,6 +268,7 @@ func (f *Feed) collect(p place, rows *sqlx.Rows, now time.Time, due []outbox.Ref
 
 // committed follows what a commit did to the rows.
 func (f *Feed) committed(c *committed) {
+	now := f.store.cfg.Now()
 	f.mu.Lock()
 	wake := false
 	for _, p := range c.arrived {
@@ -252,18 +276,17 @@ func (f *Feed) committed(c *committed) {
 	}
 	for _, r := range c.held {
 		if l, found := f.lanes[r.place]; found {
-			l.fed[r.ID] = r.Generation
+			l.fed[r.ID] = fedSince{r.Generation, now}
 		}
 	}
 	for _, r := range c.claimed {
 		if l, found := f.lanes[r.place]; found {
 			delete(l.fed, r.ID)
-			l.moved = f.store.cfg.Now()
 			wake = ((l.more || l.look) && f.mark(r.place)) || wake
 		}
 	}
 	for _, ref := range c.stale {
-		f.forget(ref)
+		wake = f.forget(ref) || wake
 	}
 	f.mu.Unlock()
 	if wake {
@@ -283,17 +306,19 @@ func (f *Feed) mark(p place) bool {
 }
 
 // forget makes room for a reference that claimed nothing: canceled, expired or
-// fed twice. Its place is not known, and it is rare. It requires that f.mu is held.
-func (f *Feed) forget(ref outbox.Ref) {
-	for _, l := range f.lanes {
-		if generation, found := l.fed[ref.ID]; found && generation <= ref.Generation {
+// fed twice. Its place is not known, and it is rare. It reports whether there is
+// room to feed now. It requires that f.mu is held.
+func (f *Feed) forget(ref outbox.Ref) (room bool) {
+	for p, l := range f.lanes {
+		if fed, found := l.fed[ref.ID]; found && fed.generation <= ref.Generation {
 			delete(l.fed, ref.ID)
-			l.look = true
+			room = f.mark(p) || room
 		}
 	}
+	return room
 }
 
-// lookEverywhere notes that another process has written.
+// lookEverywhere notes that rows may wait in every place.
 func (f *Feed) lookEverywhere() {
 	f.mu.Lock()
 	for _, l := range f.lanes {

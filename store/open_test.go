@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,7 +65,7 @@ func database(t *testing.T) (dir string) {
 func leave(t *testing.T, dir, query string) {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), writeAndDie+"="+dir, writeAndDie+"_SQL="+query)
+	child.Env = append(os.Environ(), writeAndDie+"="+dir, writeAndDie+"_SQL="+query, "GORACE=atexit_sleep_ms=0")
 	if out, err := child.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -91,24 +92,24 @@ func contents(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// refuses checks that neither a daemon nor a command opens the directory, and
-// that they leave it as it is.
-func refuses(t *testing.T, dir string, want error) {
+// opener is Open or Attach.
+type opener func(context.Context, store.Config) (*store.Store, error)
+
+// refuses checks that none of the openers takes the directory, and that they
+// leave it as it is.
+func refuses(t *testing.T, dir string, want error, openers ...opener) {
 	t.Helper()
 	before := contents(t, dir)
-	for name, open := range map[string]func() (*store.Store, error){
-		"Open":   func() (*store.Store, error) { return store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now}) },
-		"Attach": func() (*store.Store, error) { return store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now}) },
-	} {
-		s, err := open()
+	for _, open := range openers {
+		s, err := open(t.Context(), store.Config{Dir: dir, Now: time.Now})
 		if err == nil {
 			_ = s.Close()
 		}
 		if !errors.Is(err, want) {
-			t.Errorf("%s: %v, want %v", name, err, want)
+			t.Errorf("%v, want %v", err, want)
 		}
 		if after := contents(t, dir); !maps.Equal(before, after) {
-			t.Errorf("%s changed a file", name)
+			t.Error("a file was changed")
 		}
 	}
 }
@@ -118,13 +119,13 @@ func TestANewerDatabaseIsNotTouched(t *testing.T) {
 	db := connect(t, dir)
 	db.exec(`PRAGMA user_version = 999`)
 	must(t, db.db.Close())
-	refuses(t, dir, store.ErrNewer)
+	refuses(t, dir, store.ErrNewer, store.Open, store.Attach)
 }
 
 func TestANewerDatabaseOfADaemonThatDiedIsNotTouched(t *testing.T) {
 	dir := database(t)
 	leave(t, dir, `PRAGMA user_version = 999; UPDATE messages SET updated_at = 1`)
-	refuses(t, dir, store.ErrNewer)
+	refuses(t, dir, store.ErrNewer, store.Open, store.Attach)
 }
 
 func TestWhatADaemonThatDiedHadCommittedIsThere(t *testing.T) {
@@ -140,22 +141,23 @@ func TestWhatADaemonThatDiedHadCommittedIsThere(t *testing.T) {
 
 func TestADamagedDatabaseIsNotTouched(t *testing.T) {
 	garbage := bytes.Repeat([]byte("garbage "), 512)
-	for name, damage := range map[string]func(data []byte) []byte{
-		"garbage instead of a header": func(data []byte) []byte { copy(data, garbage[:100]); return data },
-		"garbage in the middle": func(data []byte) []byte {
-			copy(data[len(data)/8192*4096:], garbage)
-			return data
-		},
-		"cut short":                func(data []byte) []byte { return data[:len(data)/2] },
-		"something else altogether": func([]byte) []byte { return garbage },
+	for _, test := range []struct {
+		name    string
+		damage  func(data []byte) []byte
+		openers []opener // commands do not look for damage: they are short, and the daemon does
+	}{
+		{"garbage instead of a header", func(data []byte) []byte { copy(data, garbage[:100]); return data }, []opener{store.Open, store.Attach}},
+		{"something else altogether", func([]byte) []byte { return garbage }, []opener{store.Open, store.Attach}},
+		{"cut short", func(data []byte) []byte { return data[:len(data)/8192*4096] }, []opener{store.Open}},
+		{"garbage in the middle", func(data []byte) []byte { copy(data[len(data)/8192*4096:], garbage); return data }, []opener{store.Open}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			dir := database(t)
 			path := filepath.Join(dir, "weir.db")
 			data, err := os.ReadFile(path)
 			must(t, err)
-			must(t, os.WriteFile(path, damage(data), 0o600))
-			refuses(t, dir, store.ErrCorrupt)
+			must(t, os.WriteFile(path, test.damage(data), 0o600))
+			refuses(t, dir, store.ErrCorrupt, test.openers...)
 		})
 	}
 }
@@ -165,7 +167,7 @@ func TestAnotherProgramsDatabaseIsNotTouched(t *testing.T) {
 	db := connect(t, dir)
 	db.exec(`CREATE TABLE messages (id INTEGER PRIMARY KEY, text TEXT)`)
 	must(t, db.db.Close())
-	refuses(t, dir, store.ErrCorrupt)
+	refuses(t, dir, store.ErrCorrupt, store.Open, store.Attach)
 }
 
 func TestADataDirectoryHasOneDaemon(t *testing.T) {

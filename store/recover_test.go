@@ -20,6 +20,7 @@ func TestAClaimThatDiedWithItsDaemonIsJudged(t *testing.T) {
 		dueIn   time.Duration
 		ambig   time.Time
 		attempt int
+		code    string
 	}{
 		{
 			name: "the first attempt of a message is repeated once it can no longer be running",
@@ -34,12 +35,12 @@ func TestAClaimThatDiedWithItsDaemonIsJudged(t *testing.T) {
 		{
 			name: "too late to repeat",
 			set:  `attempts = 0`, dead: policy.RepeatFor() + time.Second,
-			state: "unknown", ambig: start, attempt: 1,
+			state: "unknown", ambig: start, attempt: 1, code: "",
 		},
 		{
 			name: "failing for too long",
 			set:  `attempts = 3, first_attempt_at = ?`, args: []any{start.Add(-policy.RetryFor).UnixMilli() - 1}, dead: time.Minute,
-			state: "unknown", ambig: start, attempt: 4,
+			state: "unknown", ambig: start, attempt: 4, code: "out_of_time",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -59,7 +60,7 @@ func TestAClaimThatDiedWithItsDaemonIsJudged(t *testing.T) {
 				due = d.Now().Add(test.dueIn)
 			}
 			if m.State != test.state || m.DueAt != iso(due) || val(m.AmbiguousAt) != iso(test.ambig) || m.Attempts != test.attempt ||
-				val(m.ErrorCode) != "lost" || (m.SettledAt != nil) != (test.state == "unknown") || m.FirstAttemptAt == nil {
+				val(m.ErrorCode) != test.code || m.ErrorMessage == nil || (m.SettledAt != nil) != (test.state == "unknown") || m.FirstAttemptAt == nil {
 				t.Errorf("the row is %+v", m)
 			}
 			if events := d.events.take(); (len(events) == 1) != (test.state == "unknown") {
@@ -147,7 +148,7 @@ func TestADeadlineSettlesWithinASecond(t *testing.T) {
 
 		go func() { _ = d.RunDeadlines(t.Context()) }()
 		for _, want := range []struct{ key, state string }{{"expiring", "expired"}, {"doubtful", "unknown"}, {"repeatable", "unknown"}} {
-			time.Sleep(9*time.Second)
+			time.Sleep(9 * time.Second)
 			if early := d.events.take(); len(early) != 0 {
 				t.Errorf("settled before its deadline: %+v", early)
 			}

@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -73,8 +74,8 @@ type Store struct {
 	lock   *os.File // nil beside a daemon
 	read   *sqlx.DB
 	writer *writer
-	epoch  int64 // 0 beside a daemon
-	feed   *Feed // nil until NewFeed
+	epoch  int64                // 0 beside a daemon
+	feed   atomic.Pointer[Feed] // nil until NewFeed
 	shown  gaugeBoard
 }
 
@@ -171,9 +172,10 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 
 // PRAGMAs stand in the DSN, so that every connection of a pool has them.
 const (
-	writerPragmas = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000&_mutex=no"
-	readerPragmas = "_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
-	checkPragmas  = "mode=ro&_busy_timeout=5000&_query_only=1"
+	writerPragmas     = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000&_mutex=no"
+	readerPragmas     = "_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
+	checkpointPragmas = "_busy_timeout=0&_synchronous=FULL&_mutex=no"
+	checkPragmas      = "mode=ro&_busy_timeout=5000&_query_only=1"
 )
 
 func dsn(path, pragmas string) string {
@@ -195,6 +197,8 @@ func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
 // Err is why the database can no longer be written: ErrEpochLost, an I/O
 // error, or nil as long as it can.
 func (s *Store) Err() error { return s.writer.failure() }
+
+func (s *Store) path() string { return filepath.Join(s.cfg.Dir, fileName) }
 
 // Ping returns once the writer has committed something: it is alive.
 func (s *Store) Ping(ctx context.Context) error {
@@ -228,8 +232,8 @@ func (s *Store) beginEpoch(ctx context.Context) error {
 }
 
 func (s *Store) afterCommit(c *committed) {
-	if s.feed != nil {
-		s.feed.committed(c)
+	if f := s.feed.Load(); f != nil {
+		f.committed(c)
 	}
 	if s.cfg.OnSettled != nil && len(c.settled) > 0 {
 		s.cfg.OnSettled(c.settled)
@@ -237,8 +241,8 @@ func (s *Store) afterCommit(c *committed) {
 }
 
 func (s *Store) onForeignWrite() {
-	if s.feed != nil {
-		s.feed.lookEverywhere()
+	if f := s.feed.Load(); f != nil {
+		f.lookEverywhere()
 	}
 	if s.cfg.OnForeignWrite != nil {
 		s.cfg.OnForeignWrite()

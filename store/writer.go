@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -53,6 +54,8 @@ type writer struct {
 	err   error // why the database can no longer be written
 	epoch int64 // 0: not guarded
 
+	commits atomic.Int64
+
 	version int64 // PRAGMA data_version: moves when another connection commits
 }
 
@@ -69,8 +72,10 @@ func newWriter(ctx context.Context, db *sqlx.DB, cfg writerConfig) (*writer, err
 		ended:  make(chan struct{}),
 		failed: make(chan struct{}),
 	}
-	if err := w.exec(`PRAGMA busy_timeout = 1`); err != nil {
-		return nil, errors.Join(err, conn.Close())
+	for _, pragma := range []string{`PRAGMA busy_timeout = 1`, `PRAGMA wal_autocheckpoint = 4000`} {
+		if err := w.exec(pragma); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
 	}
 	if w.version, err = w.dataVersion(); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -243,6 +248,7 @@ func (w *writer) commit(batch []*work) error {
 	err := w.apply(t, batch)
 	if err == nil {
 		if err = w.exec(`COMMIT`); err == nil {
+			w.commits.Add(1)
 			w.cfg.afterCommit(&t.committed)
 			return nil
 		}

@@ -30,13 +30,14 @@ type daemon struct {
 	dispatcher *dispatcher.Dispatcher
 	feed       *store.Feed
 	health     *health
-	foreign    chan struct{} // another process wrote to the database
+	foreign    chan struct{}         // another process wrote to the database
+	settled    chan []outbox.Outcome // to be announced
 }
 
 // openDaemon opens everything that can be refused: after it, the daemon runs.
 // What it had opened is closed again when it fails.
 func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error) {
-	d := &daemon{cfg: cfg, now: a.now, log: cfg.logger(a.stderr), foreign: make(chan struct{}, 1)}
+	d := &daemon{cfg: cfg, now: a.now, log: cfg.logger(a.stderr), foreign: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024)}
 	for _, warning := range cfg.Warnings {
 		d.log.Warn(warning)
 	}
@@ -64,8 +65,9 @@ func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
 		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.policy().RepeatFor(),
 		OnSettled: func(outcomes []outbox.Outcome) {
-			for _, o := range outcomes {
-				d.queue.PublishOutcome(o)
+			select {
+			case d.settled <- outcomes:
+			default: // events are best effort; the writer must not wait for them
 			}
 		},
 		OnForeignWrite: func() {
@@ -158,7 +160,11 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.feed.Run(working) })
 	group.Go(func() error { return d.queue.RunIntake(working, d.store) })
 	group.Go(func() error { return d.store.RunDeadlines(working) })
+	group.Go(func() error { return d.store.RunCheckpoints(working) })
 	group.Go(func() error { return d.followOperators(working) })
+	announcing, stopAnnouncing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAnnouncing()
+	heart.Go(func() error { d.announce(announcing); return nil })
 	group.Go(func() error { return d.sweep(working) })
 	group.Go(func() error { return d.failWithStore(working) })
 	group.Go(func() error { return d.health.run(working, d.store) })
@@ -167,6 +173,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 	err := group.Wait()
 	stopBeat()
+	stopAnnouncing()
 	if d.store.Err() == nil {
 		err = errors.Join(err, heart.Wait())
 	}
@@ -189,6 +196,31 @@ func (d *daemon) close() error {
 		errs = append(errs, d.health.close())
 	}
 	return errors.Join(errs...)
+}
+
+// announce publishes the outcomes of settled messages until ctx ends, and then
+// what is left.
+func (d *daemon) announce(ctx context.Context) {
+	for {
+		select {
+		case outcomes := <-d.settled:
+			d.publish(outcomes)
+			continue
+		case <-ctx.Done():
+		}
+		select {
+		case outcomes := <-d.settled:
+			d.publish(outcomes)
+		default:
+			return
+		}
+	}
+}
+
+func (d *daemon) publish(outcomes []outbox.Outcome) {
+	for _, o := range outcomes {
+		d.queue.PublishOutcome(o)
+	}
 }
 
 // followOperators takes over the gates that commands of other processes set.

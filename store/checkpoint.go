@@ -1,0 +1,42 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// checkpointEvery is how often the write-ahead log is copied into the database
+// while there are writes.
+const checkpointEvery = 100 * time.Millisecond
+
+// RunCheckpoints copies the write-ahead log into the database beside the
+// writer, until ctx ends: a commit then need not do it. The writer's own
+// automatic checkpoint, at a larger size, finds little left to copy and lets
+// the log begin anew.
+func (s *Store) RunCheckpoints(ctx context.Context) error {
+	db, err := sqlx.Open("sqlite3", dsn(s.path(), checkpointPragmas))
+	if err != nil {
+		return fmt.Errorf("store: opening for checkpoints: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	defer func() { _ = db.Close() }()
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for seen := int64(0); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		commits := s.writer.commits.Load()
+		if commits == seen {
+			continue
+		}
+		seen = commits
+		// Busy means that another process is at it; then there is nothing to do.
+		_, _ = db.ExecContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(PASSIVE)`)
+	}
+}
