@@ -71,10 +71,22 @@ func (a *Answer) takeBody(body []byte) {
 	a.IsJSON = true
 	a.MessageID = text(fields["message_id"])
 	a.ErrorCode = text(fields["error"])
-	a.ErrorMessage = text(fields["message"])
+	a.ErrorMessage = withDetails(text(fields["message"]), fields["details"])
 	a.RetryAfter = token(fields["retry_after"])
 	a.RequiredAmount = token(fields["required_amount"])
 	a.TopupURL = text(fields["topup_url"])
+}
+
+// withDetails adds to a refusal's message which fields it is about.
+func withDetails(message string, raw json.RawMessage) string {
+	var details []struct{ Field, Message string }
+	if json.Unmarshal(raw, &details) != nil {
+		return message
+	}
+	for _, d := range details {
+		message += fmt.Sprintf("; %s: %s", d.Field, d.Message)
+	}
+	return sanitize(message)
 }
 
 // fail notes why no complete answer came.

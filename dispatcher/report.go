@@ -127,7 +127,8 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 			g.Since = b.park.since
 		}
 	case b.park.stands(now):
-		g.State, g.Reason, g.Since, g.Until = Parked, s.Reason, b.park.since, b.park.until
+		g.State, g.Since, g.Until = Parked, b.park.since, b.park.until
+		g.Reason = s.Reason + ", kept for the high lane"
 	case b.ramp.width > 0:
 		g.Reason = "opening gently after a gate"
 	}

@@ -159,7 +159,7 @@ func (j *Judgement) refuse(c Claim, a Answer) {
 	case c.AmbiguousAt.IsZero():
 		j.State = outbox.Failed
 	case a.Status == http.StatusConflict && a.MessageID != "":
-		j.State, j.ErrorCode, j.ErrorMessage = outbox.Sent, "", ""
+		j.State = outbox.Sent
 	default:
 		j.State = outbox.Unknown
 	}

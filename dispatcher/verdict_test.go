@@ -137,7 +137,7 @@ func TestWhatBecomesOfAMessage(t *testing.T) {
 		{"a refusal after doubt proves nothing", doubtful, notFound, "unknown counted not_found"},
 		{"a conflict fails", fresh, conflict, "failed counted duplicate"},
 		{"a conflict that names a message fails where no attempt was ambiguous", failed, duplicate, "failed counted duplicate"},
-		{"a conflict that names the message after doubt is sent", doubtful, duplicate, "sent counted"},
+		{"a conflict that names the message after doubt is sent", doubtful, duplicate, "sent counted duplicate"},
 		{"a conflict that names none after doubt proves nothing", doubtful, conflict, "unknown counted duplicate"},
 
 		{"in progress waits until the first may have settled", fresh, inProgress, "retrying counted ambiguous 5s in_progress"},

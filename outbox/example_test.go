@@ -54,7 +54,7 @@ func ExampleEnqueue() {
 	}
 	err = outbox.Enqueue(ctx, tx, outbox.Envelope{
 		Key:  outbox.Key("order", "10023", "confirmed"),
-		Body: []byte(`{"agent_id":"ag_live_1","to":"+4915112345678","content":{"text":"Thank you for order 10023."}}`),
+		Body: []byte(`{"agent_id":"ag_live_1","to":"+4915112345678","message_type":"MESSAGE","traffic_type":"TRANSACTION","content":{"text":"Thank you for order 10023."}}`),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -74,7 +74,7 @@ func ExampleEnqueue() {
 	}
 	fmt.Println("relayed:", n)
 	// Output:
-	// {"idempotency_key":"0cdbb98d-5d39-5bf1-81a5-3ed4456aa720","body":{"agent_id":"ag_live_1","to":"+4915112345678","content":{"text":"Thank you for order 10023."}}}
+	// {"idempotency_key":"0cdbb98d-5d39-5bf1-81a5-3ed4456aa720","body":{"agent_id":"ag_live_1","to":"+4915112345678","message_type":"MESSAGE","traffic_type":"TRANSACTION","content":{"text":"Thank you for order 10023."}}}
 	// relayed: 1
 }
 

@@ -43,6 +43,8 @@ func producerPermissions() *server.Permissions {
 			sendSubject,
 			rpcSubjects,
 			api + "STREAM.INFO." + stream,
+			api + "CONSUMER.CREATE." + stream, // of older clients, as is the next
+			api + "CONSUMER.DURABLE.CREATE." + stream + ".*",
 			api + "CONSUMER.CREATE." + stream + ".>",
 			api + "CONSUMER.INFO." + stream + ".*",
 			api + "CONSUMER.MSG.NEXT." + stream + ".*",

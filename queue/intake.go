@@ -228,13 +228,18 @@ func (b batch) settle(ctx context.Context, ledger Ledger) ([]rejected, error) {
 	return refused, ledger.Reject(ctx, rejections)
 }
 
-// announce tells producers what was rejected.
+// announce tells producers what was rejected. A rejected payload that is such
+// an event itself is not announced: a producer's consumer that delivers events
+// to weir.send would make weir answer itself for ever.
 func (q *Queue) announce(all []rejected) {
 	if len(all) == 0 {
 		return
 	}
 	q.cfg.Log.Warn("payloads on weir.send rejected; see weir rejected list", "count", len(all))
 	for _, r := range all {
+		if isRejectedEvent(r.Payload) {
+			continue
+		}
 		code := string(r.result)
 		event := outbox.Outcome{State: rejectedState, ErrorCode: &code, At: q.cfg.Now()}
 		if r.key != "" && len(r.key) <= outbox.MaxKey {
@@ -242,4 +247,9 @@ func (q *Queue) announce(all []rejected) {
 		}
 		q.PublishOutcome(event)
 	}
+}
+
+func isRejectedEvent(payload []byte) bool {
+	var event outbox.Outcome
+	return json.Unmarshal(payload, &event) == nil && event.State == rejectedState
 }

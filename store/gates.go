@@ -21,7 +21,10 @@ func (s *Store) PutGate(ctx context.Context, g dispatcher.Gate) error {
 		if err != nil {
 			return fmt.Errorf("store: setting a gate on %s: %w", g.Scope, err)
 		}
-		return tx.showScope(g.Scope)
+		if g.Kind == dispatcher.Parked {
+			return nil // a limit that buckets share parks also those that never had a message
+		}
+		return tx.showGates(g.Scope)
 	})
 }
 
@@ -34,7 +37,10 @@ func (s *Store) DropGate(ctx context.Context, g dispatcher.Gate) error {
 		if err != nil {
 			return fmt.Errorf("store: removing a gate from %s: %w", g.Scope, err)
 		}
-		return nil
+		if g.Kind == dispatcher.Parked {
+			return nil
+		}
+		return tx.showGates(g.Scope)
 	})
 }
 

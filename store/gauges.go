@@ -164,7 +164,7 @@ func (t *tx) showGauges(b outbox.Bucket, columns []any) error {
 		UPDATE status SET
 			state = ?3, reason = ?4, since_at = ?5, until_at = ?6, limit_scope = ?7, rate_limit = ?8, remaining = ?9,
 			reset_at = ?10, window_ms = ?11, clock_offset_ms = ?12, scheduled = ?13, oldest_due_at = ?14,
-			eta_at = iif(?15 > 0 AND pending + retrying > 0, ?2 + CAST((pending + retrying) * 1000 / ?15 AS INTEGER), NULL),
+			eta_at = iif(?15 > 0 AND pending + retrying > ?13, ?2 + CAST((pending + retrying - ?13) * 1000 / ?15 AS INTEGER), NULL),
 			sent_last_minute = ?16, last_request_id = coalesce(?17, last_request_id),
 			last_error_code = coalesce(?18, last_error_code), heartbeat_at = ?2
 		WHERE scope = ?1`).Exec(append([]any{"bucket:" + b.String(), t.now}, columns...)...)

@@ -166,8 +166,11 @@ func (s *Store) Resume(ctx context.Context, scope string) (resumed bool, err err
 		n, err := tx.changed(`
 			DELETE FROM gates
 			WHERE scope = ? AND kind = 'paused'`, scope)
+		if err != nil {
+			return err
+		}
 		resumed = n > 0
-		return err
+		return tx.showGates(scope)
 	})
 	if err != nil {
 		return false, fmt.Errorf("store: resuming %s: %w", scope, err)

@@ -10,12 +10,21 @@ import (
 // reads as stopped.
 const heartbeat = 5 * time.Second
 
-// showScope makes sure that the status table has the scope's row.
-func (t *tx) showScope(scope string) error {
-	_, err := t.query(`
+// showGates brings the status table in line with the gates of a scope: a bucket
+// gets its row, and the daemon's own row says what holds all of them. What
+// holds a bucket is for the dispatcher to report.
+func (t *tx) showGates(scope string) error {
+	if _, err := t.query(`
 		INSERT INTO status (scope)
 		SELECT ?1 WHERE ?1 LIKE 'bucket:%'
-		ON CONFLICT DO NOTHING`).Exec(scope)
+		ON CONFLICT DO NOTHING`).Exec(scope); err != nil {
+		return err
+	}
+	_, err := t.query(`
+		UPDATE status SET (state, reason, since_at, until_at) =
+			(SELECT coalesce(max(kind), 'running'), max(reason), coalesce(max(since_at), ?2), max(until_at)
+			 FROM gates WHERE scope = ?1)
+		WHERE scope = ?1 AND scope LIKE 'daemon:%' AND state <> 'stopped'`).Exec(scope, t.now)
 	return err
 }
 
@@ -50,7 +59,10 @@ func (s *Store) daemonState(ctx context.Context, state, reason string) error {
 				state = ?1, reason = ?2, since_at = ?3, heartbeat_at = ?3,
 				until_at = NULL, eta_at = NULL, sent_last_minute = 0
 			WHERE `+scopes).Exec(state, text(reason), tx.now, s.cfg.Instance)
-		return err
+		if err != nil {
+			return err
+		}
+		return tx.showGates("daemon:" + s.cfg.Instance)
 	})
 	if err != nil {
 		return fmt.Errorf("store: showing the daemon as %s: %w", state, err)

@@ -1,0 +1,106 @@
+package store_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weir/dispatcher"
+)
+
+// bucket is the bucket's row of the status table.
+func (d *desk) bucket(scope, columns string) string {
+	d.t.Helper()
+	return d.text(`SELECT concat_ws(' ', `+columns+`) FROM status WHERE scope = ?`, scope)
+}
+
+func TestTheGaugesOfABucketAreStored(t *testing.T) {
+	d := newDesk(t)
+	scheduled := message("scheduled")
+	scheduled.SendAt = start.Add(time.Hour)
+	d.put(message("a"), message("b"), scheduled)
+	d.ambiguous(message("retry"))
+	d.exec(`UPDATE messages SET due_at = due_at - 5 WHERE idempotency_key = 'retry'`)
+	d.Add(time.Second)
+	limit, left, offset := 100, 0, -250*time.Millisecond
+	g := dispatcher.Gauges{
+		Bucket: rcs, State: dispatcher.Parked, Reason: "the limit is used up", Since: start, Until: start.Add(2 * time.Second),
+		LimitScope: "channel", RateLimit: &limit, Remaining: &left, Reset: start.Add(3 * time.Second), Window: 2 * time.Second,
+		ClockOffset: &offset, Rate: 0.5, SentLastMinute: 7, LastRequestID: "req", LastErrorCode: "rate_limited",
+	}
+	must(t, d.Report(t.Context(), []dispatcher.Gauges{g}))
+	shown := d.bucket("bucket:default/rcs", `state, reason, limit_scope, rate_limit, remaining, window_ms, clock_offset_ms,
+		scheduled, sent_last_minute, last_request_id, last_error_code`)
+	if want := "parked the limit is used up channel 100 0 2000 -250 1 7 req rate_limited"; shown != want {
+		t.Errorf("shown as %q, want %q", shown, want)
+	}
+	ms := start.UnixMilli()
+	times := d.number(`
+		SELECT count(*) FROM status
+		WHERE since_at = ? AND until_at = ? AND reset_at = ? AND oldest_due_at = ? AND eta_at = ? AND heartbeat_at = ?`,
+		ms, ms+2000, ms+3000, ms-5, ms+1000+3*2000, ms+1000) // three are due, one goes each 2 s
+	if times != 1 {
+		t.Errorf("the times are %s", d.bucket("bucket:default/rcs", `since_at, until_at, reset_at, oldest_due_at, eta_at, heartbeat_at`))
+	}
+
+	must(t, d.Report(t.Context(), []dispatcher.Gauges{{Bucket: rcs, State: dispatcher.Running}}))
+	if n := d.number(`
+		SELECT count(*) FROM status
+		WHERE state = 'running' AND last_request_id = 'req' AND last_error_code = 'rate_limited'
+		  AND coalesce(reason, until_at, limit_scope, rate_limit, remaining, reset_at, window_ms, clock_offset_ms, eta_at) IS NULL`); n != 1 {
+		t.Error("what is no longer known is still shown, or the last request is not")
+	}
+}
+
+func TestGaugesThatHaveNotChangedAreNotWritten(t *testing.T) {
+	d := newDesk(t)
+	d.put(message("x"))
+	gauges := []dispatcher.Gauges{{Bucket: rcs, State: dispatcher.Running}}
+	must(t, d.Report(t.Context(), gauges))
+	version := d.number(`PRAGMA data_version`)
+	must(t, d.Report(t.Context(), gauges))
+	if d.number(`PRAGMA data_version`) != version {
+		t.Error("the same gauges were written again")
+	}
+	gauges[0].SentLastMinute = 1
+	must(t, d.Report(t.Context(), gauges))
+	if d.number(`PRAGMA data_version`) == version {
+		t.Error("changed gauges were not written")
+	}
+}
+
+func TestABucketThatNobodyServesSaysSo(t *testing.T) {
+	d := newDesk(t)
+	gone := message("x")
+	gone.Channel = "gone"
+	d.put(message("y"), gone)
+	must(t, d.Report(t.Context(), []dispatcher.Gauges{{Bucket: rcs, State: dispatcher.Running}}))
+	if shown := d.bucket("bucket:default/gone", `state, reason`); !strings.HasPrefix(shown, "held ") || !strings.Contains(shown, "weir.yaml") {
+		t.Errorf("shown as %q", shown)
+	}
+	if shown := d.bucket("bucket:default/rcs", `state, reason`); shown != "running" {
+		t.Errorf("the one that is served is shown as %q", shown)
+	}
+}
+
+func TestTheLogIsCopiedIntoTheDatabaseBesideTheWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bubbleDesk(t)
+		size := func() int64 {
+			info, err := os.Stat(filepath.Join(d.dir, "weir.db"))
+			must(t, err)
+			return info.Size()
+		}
+		go func() { _ = d.RunCheckpoints(t.Context()) }()
+		time.Sleep(time.Second)
+		before := size()
+		waiting(300)(d)
+		time.Sleep(time.Second)
+		if after := size(); after <= before {
+			t.Errorf("a second after 300 messages the database has still %d bytes", after)
+		}
+	})
+}
