@@ -36,17 +36,26 @@ func ParseHeaders(h http.Header, retryAfter string) Headers {
 	if date, err := http.ParseTime(h.Get("Date")); err == nil {
 		out.Date = date
 	}
-	limit, errLimit := strconv.Atoi(h.Get("X-Ratelimit-Limit"))
-	left, errLeft := strconv.Atoi(h.Get("X-Ratelimit-Remaining"))
-	reset, ok := parseReset(h.Get("X-Ratelimit-Reset"))
-	if errLimit == nil && errLeft == nil && ok && limit > 0 {
-		out.Limit, out.Remaining, out.Reset = limit, min(max(left, 0), limit), reset
+	// Without a limit there is nothing to parse in vain, answer after answer.
+	if tells := h.Get("X-Ratelimit-Limit"); tells != "" {
+		out.takeLimit(tells, h.Get("X-Ratelimit-Remaining"), h.Get("X-Ratelimit-Reset"))
 	}
-	out.RetryAfter = parseSeconds(strings.Trim(retryAfter, `"`))
+	if retryAfter != "" {
+		out.RetryAfter = parseSeconds(strings.Trim(retryAfter, `"`))
+	}
 	if header := h.Get("Retry-After"); out.RetryAfter == 0 && header != "" {
 		out.RetryAfter = parseRetryAfter(header, out.Date)
 	}
 	return out
+}
+
+func (h *Headers) takeLimit(limit, remaining, reset string) {
+	most, errMost := strconv.Atoi(limit)
+	left, errLeft := strconv.Atoi(remaining)
+	end, ok := parseReset(reset)
+	if errMost == nil && errLeft == nil && ok && most > 0 {
+		h.Limit, h.Remaining, h.Reset = most, min(max(left, 0), most), end
+	}
 }
 
 // msFrom tells milliseconds from seconds: as seconds it lies in the year 5138.

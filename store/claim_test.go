@@ -2,10 +2,8 @@ package store_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"weir/dispatcher"
 	"weir/outbox"
 )
 
@@ -104,33 +102,5 @@ func TestTheScopeOfAnAmbiguousAttemptIsKept(t *testing.T) {
 	}
 	if maybe, clean := val(d.row("maybe").Scope), val(d.row("clean").Scope); maybe != "here" || clean != "elsewhere" {
 		t.Errorf("the rows have the scopes %q and %q", maybe, clean)
-	}
-}
-
-func TestWhatChangesBetweenReadingAndClaimingIsNotClaimed(t *testing.T) {
-	for name, set := range map[string]string{
-		"canceled and retried": `generation = generation + 2`,
-		"settled":              `state = 'expired', settled_at = 1`,
-		"not due any more":     `due_at = due_at + 3600000`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newCrowd(t)
-				claims := make(chan []dispatcher.Claim)
-				go func() {
-					got, err := c.Claim(t.Context(), "here", []outbox.Ref{{ID: 2, Generation: 1}})
-					if err != nil {
-						t.Error(err)
-					}
-					claims <- got
-				}()
-				synctest.Wait() // it has read the row, and waits for the writer
-				c.exec(`UPDATE messages SET ` + set + ` WHERE id = 2`)
-				close(c.release)
-				if got := <-claims; len(got) != 0 {
-					t.Errorf("claimed %+v", got)
-				}
-			})
-		})
 	}
 }

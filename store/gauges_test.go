@@ -11,8 +11,8 @@ import (
 	"weir/dispatcher"
 )
 
-// bucket is the bucket's row of the status table.
-func (d *desk) bucket(scope, columns string) string {
+// shown are columns of the scope's row of the status table.
+func (d *desk) shown(scope, columns string) string {
 	d.t.Helper()
 	return d.text(`SELECT concat_ws(' ', `+columns+`) FROM status WHERE scope = ?`, scope)
 }
@@ -32,7 +32,7 @@ func TestTheGaugesOfABucketAreStored(t *testing.T) {
 		ClockOffset: &offset, Rate: 0.5, SentLastMinute: 7, LastRequestID: "req", LastErrorCode: "rate_limited",
 	}
 	must(t, d.Report(t.Context(), []dispatcher.Gauges{g}))
-	shown := d.bucket("bucket:default/rcs", `state, reason, limit_scope, rate_limit, remaining, window_ms, clock_offset_ms,
+	shown := d.shown("bucket:default/rcs", `state, reason, limit_scope, rate_limit, remaining, window_ms, clock_offset_ms,
 		scheduled, sent_last_minute, last_request_id, last_error_code`)
 	if want := "parked the limit is used up channel 100 0 2000 -250 1 7 req rate_limited"; shown != want {
 		t.Errorf("shown as %q, want %q", shown, want)
@@ -43,7 +43,7 @@ func TestTheGaugesOfABucketAreStored(t *testing.T) {
 		WHERE since_at = ? AND until_at = ? AND reset_at = ? AND oldest_due_at = ? AND eta_at = ? AND heartbeat_at = ?`,
 		ms, ms+2000, ms+3000, ms-5, ms+1000+3*2000, ms+1000) // three are due, one goes each 2 s
 	if times != 1 {
-		t.Errorf("the times are %s", d.bucket("bucket:default/rcs", `since_at, until_at, reset_at, oldest_due_at, eta_at, heartbeat_at`))
+		t.Errorf("the times are %s", d.shown("bucket:default/rcs", `since_at, until_at, reset_at, oldest_due_at, eta_at, heartbeat_at`))
 	}
 
 	must(t, d.Report(t.Context(), []dispatcher.Gauges{{Bucket: rcs, State: dispatcher.Running}}))
@@ -78,10 +78,10 @@ func TestABucketThatNobodyServesSaysSo(t *testing.T) {
 	gone.Channel = "gone"
 	d.put(message("y"), gone)
 	must(t, d.Report(t.Context(), []dispatcher.Gauges{{Bucket: rcs, State: dispatcher.Running}}))
-	if shown := d.bucket("bucket:default/gone", `state, reason`); !strings.HasPrefix(shown, "held ") || !strings.Contains(shown, "weir.yaml") {
+	if shown := d.shown("bucket:default/gone", `state, reason`); !strings.HasPrefix(shown, "held ") || !strings.Contains(shown, "weir.yaml") {
 		t.Errorf("shown as %q", shown)
 	}
-	if shown := d.bucket("bucket:default/rcs", `state, reason`); shown != "running" {
+	if shown := d.shown("bucket:default/rcs", `state, reason`); shown != "running" {
 		t.Errorf("the one that is served is shown as %q", shown)
 	}
 }

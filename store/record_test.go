@@ -198,8 +198,10 @@ func TestAttemptsAreNumberedOverAllRequests(t *testing.T) {
 
 func TestAReleasedClaimIsAsIfItHadNotBeenMade(t *testing.T) {
 	d := newDesk(t)
-	d.put(message("fresh"), message("tried"))
-	d.ambiguous(message("maybe"))
+	d.put(message("fresh"), message("tried"), message("maybe"))
+	uncounted := cutAt(start) // cut short by stopping
+	uncounted.Counted = false
+	d.record(d.claim("maybe"), answer(0), uncounted)
 	d.record(d.claim("tried"), answer(503), dispatcher.Judgement{Verdict: dispatcher.NeverLeft, State: outbox.Retrying, Counted: true, DueAt: start})
 	for key, state := range map[string]string{"fresh": "pending", "tried": "retrying", "maybe": "retrying"} {
 		before := d.row(key)

@@ -208,3 +208,24 @@ func TestManyDeadlinesAtOnceAreAllSettled(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatOthersSettleInTheSameCommitIsNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t)
+		go func() { _, _ = c.Cancel(t.Context(), "waiting") }()
+		synctest.Wait()
+		moved := make(chan int)
+		go func() {
+			n, err := c.SettleMoved(t.Context(), map[string]string{"default": "elsewhere"})
+			if err != nil {
+				t.Error(err)
+			}
+			moved <- n
+		}()
+		synctest.Wait()
+		close(c.release)
+		if n := <-moved; n != 0 {
+			t.Errorf("counted %d messages of another API, want none", n)
+		}
+	})
+}

@@ -260,6 +260,29 @@ func TestTheHeartbeatShowsThatTheDaemonLives(t *testing.T) {
 	})
 }
 
+func TestTheDaemonsRowSaysThatItIsPaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bubbleDesk(t)
+		must(t, d.Pause(t.Context(), "daemon:weir", "before the start", time.Time{}))
+		go func() { _ = d.RunHeartbeat(t.Context()) }()
+		for _, want := range []string{"paused before the start", "running", "paused migration", "running"} {
+			synctest.Wait()
+			if shown := d.shown("daemon:weir", `state, reason`); shown != want {
+				t.Errorf("shown as %q, want %q", shown, want)
+			}
+			time.Sleep(6 * time.Second) // a heartbeat changes nothing of it
+			if shown := d.shown("daemon:weir", `state, reason`); shown != want {
+				t.Errorf("after a heartbeat shown as %q, want %q", shown, want)
+			}
+			if want == "running" {
+				must(t, d.Pause(t.Context(), "daemon:weir", "migration", d.Now().Add(time.Hour)))
+			} else if _, err := d.Resume(t.Context(), "daemon:weir"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestViewsWriteTimesInISO8601(t *testing.T) {
 	d := newDesk(t)
 	rnd := rand.New(rand.NewPCG(1, 2))

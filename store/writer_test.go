@@ -206,7 +206,7 @@ func TestADaemonThatWasReplacedWritesNothingMore(t *testing.T) {
 	d.exec(`UPDATE meta SET value = value + 1 WHERE name = 'epoch'`)
 
 	if _, err := d.Accept(t.Context(), []outbox.Message{message("y")}); !errors.Is(err, store.ErrEpochLost) {
-		t.Errorf("accepting: %v, want ErrEpochLost", err)
+		t.Fatalf("accepting: %v, want ErrEpochLost", err)
 	}
 	<-d.Failed()
 	if !errors.Is(d.Err(), store.ErrEpochLost) {

@@ -85,8 +85,12 @@ func (d *desk) start(args ...string) *process {
 	go p.follow(stderr)
 	d.t.Cleanup(func() {
 		p.kill()
+		said := strings.Join(p.stderr, "\n")
+		if strings.Contains(said, "DATA RACE") {
+			d.t.Error("the process has a data race")
+		}
 		if d.t.Failed() {
-			d.t.Logf("weir %s, %v:\n%s", args[0], p.cmd.ProcessState, strings.Join(p.stderr, "\n"))
+			d.t.Logf("weir %s, %v:\n%s", args[0], p.cmd.ProcessState, said)
 		}
 	})
 	return p
