@@ -20,22 +20,10 @@ var migrations embed.FS
 // applicationID marks a SQLite file as weir's: "weir" in ASCII.
 const applicationID = 0x77656972
 
-// checkBudget bounds the integrity check before a start: a large file is
-// checked as far as this reaches, a small one wholly.
-const checkBudget = 250 * time.Millisecond
-
-// checkOurs looks at an existing file through a read-only connection, so that
-// a foreign or newer one, or one that is no database, is never written to.
-func checkOurs(ctx context.Context, path string) error {
-	return checkFile(ctx, path, func(*sqlx.DB) error { return nil })
-}
-
-// checkIntact is checkOurs with a look for damage, as far as checkBudget reaches.
-func checkIntact(ctx context.Context, path string) error {
-	return checkFile(ctx, path, func(db *sqlx.DB) error { return checkIntegrity(ctx, db, path) })
-}
-
-func checkFile(ctx context.Context, path string, further func(*sqlx.DB) error) error {
+// checkFile looks at an existing file through a read-only connection, so that a
+// foreign or newer one, or one that is damaged as far as the look reaches, is
+// never written to.
+func checkFile(ctx context.Context, path string, look time.Duration) error {
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
 		return err
 	}
@@ -61,11 +49,11 @@ func checkFile(ctx context.Context, path string, further func(*sqlx.DB) error) e
 	case version > latest():
 		return fmt.Errorf("%w: %s has version %d, this weir knows %d; use a newer weir", ErrNewer, path, version, latest())
 	}
-	return further(db)
+	return checkIntegrity(ctx, db, path, look)
 }
 
-func checkIntegrity(ctx context.Context, db *sqlx.DB, path string) error {
-	bounded, cancel := context.WithTimeout(ctx, checkBudget)
+func checkIntegrity(ctx context.Context, db *sqlx.DB, path string, look time.Duration) error {
+	bounded, cancel := context.WithTimeout(ctx, look)
 	defer cancel()
 	var finding string
 	err := db.GetContext(bounded, &finding, `PRAGMA quick_check(1)`)

@@ -121,15 +121,13 @@ const fileName = "weir.db"
 
 // opener is what a kind of process does to a database before it uses it.
 type opener struct {
-	check   func(ctx context.Context, path string) error
+	look    time.Duration // for damage, at most so long: a small file is checked wholly
 	migrate func(*migrator, context.Context) error
 }
 
 var (
-	// The daemon writes for long, so it looks for damage first.
-	asDaemon = opener{check: checkIntact, migrate: (*migrator).upgrade}
-	// A command must be quick, and relies on the daemon's look.
-	asCommand = opener{check: checkOurs, migrate: (*migrator).create}
+	asDaemon  = opener{look: 250 * time.Millisecond, migrate: (*migrator).upgrade}
+	asCommand = opener{look: 25 * time.Millisecond, migrate: (*migrator).create}
 )
 
 func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
@@ -140,7 +138,7 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	path := filepath.Join(cfg.Dir, fileName)
-	if err := as.check(ctx, path); err != nil {
+	if err := checkFile(ctx, path, as.look); err != nil {
 		return nil, err
 	}
 	db, err := sqlx.Open("sqlite3", dsn(path, writerPragmas))
