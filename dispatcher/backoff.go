@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -15,7 +16,7 @@ const repeatMargin = time.Minute
 // Policy says how long and how often a message is tried.
 type Policy struct {
 	// RetryFor is how long after its first attempt a message that keeps failing
-	// is given up. It must stay an hour below KeyLifetime.
+	// is given up. It must stay an hour below KeyLifetime, and within RepeatFor.
 	RetryFor time.Duration
 	// KeyLifetime is how long the API remembers an idempotency key.
 	KeyLifetime time.Duration
@@ -28,6 +29,19 @@ type Policy struct {
 	BackoffMax time.Duration
 	// RequestTimeout bounds one request.
 	RequestTimeout time.Duration
+}
+
+// validate refuses a policy that would try a message for longer than the API
+// knows its key.
+func (p Policy) validate() error {
+	if p.RequestTimeout <= 0 {
+		return fmt.Errorf("field Policy.RequestTimeout is %v, needs to be positive", p.RequestTimeout)
+	}
+	if p.RetryFor > p.KeyLifetime-time.Hour || p.RetryFor > p.RepeatFor() {
+		return fmt.Errorf("field Policy.RetryFor is %v, needs to be an hour below KeyLifetime, %v, and at most RepeatFor, %v",
+			p.RetryFor, p.KeyLifetime, p.RepeatFor())
+	}
+	return nil
 }
 
 // mayRepeat tells whether c may be sent at now under scope without the risk of

@@ -30,13 +30,18 @@ func newAccount(cfg Account, d *Config) (*account, error) {
 		BaseURL: cfg.BaseURL, Connections: d.Concurrency, Timeout: d.Policy.RequestTimeout, UserAgent: d.UserAgent, Now: d.Now,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("dispatcher: account %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("account %s: %w", cfg.Name, err)
 	}
 	key, err := cfg.Key()
 	if err != nil {
-		return nil, fmt.Errorf("dispatcher: account %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("dispatcher: %w", err)
 	}
 	return &account{cfg: cfg, client: client, scope: Scope(cfg.BaseURL, cfg.Name), key: key}, nil
+}
+
+// keyGate names the gate that holds the account while the API refuses its key.
+func (a *account) keyGate() gateID {
+	return gateID{outbox.AccountScope(a.cfg.Name), Held, ByUnauthorized}
 }
 
 // Scope names where an idempotency key is known: the base URL and the account.
@@ -72,7 +77,8 @@ type bucket struct {
 // lastSeen is what the latest answer left for people to look up.
 type lastSeen struct {
 	requestID, errorCode string
-	refusals             int // in a row
+	refusals             int    // in a row
+	refusal              string // the error code of the last of them
 }
 
 func newBucket(a *account, channel, instance string, l *limiter.Limiter) *bucket {
@@ -81,7 +87,7 @@ func newBucket(a *account, channel, instance string, l *limiter.Limiter) *bucket
 		Bucket:  name,
 		account: a,
 		limiter: l,
-		scopes:  [3]string{"daemon:" + instance, "account:" + name.Account, "bucket:" + name.String()},
+		scopes:  [3]string{outbox.DaemonScope(instance), outbox.AccountScope(name.Account), name.Scope()},
 		room:    [3]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)},
 		alone:   make(map[int64]time.Duration),
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -30,8 +29,8 @@ const (
 	// ambiguous attempt.
 	idleTimeout = 30 * time.Second
 
-	maxAnswer       = 1 << 20
-	maxAnswerHeader = 64 << 10
+	maxAnswer       = 1 << 20  // bytes
+	maxAnswerHeader = 64 << 10 // bytes
 
 	// maxPooled keeps one huge answer from holding its memory for good.
 	maxPooled = 64 << 10
@@ -40,20 +39,19 @@ const (
 // ErrClientConfig is returned by NewClient for a configuration that cannot work.
 var ErrClientConfig = errors.New("dispatcher: unusable client configuration")
 
-// APIKey is the secret that an account's requests carry. It prints as a
-// placeholder, so that it cannot reach a log line by oversight.
+// APIKey is the secret that an account's requests carry. For fmt, slog and
+// encoding/json it is a placeholder, so that it does not reach a log line by
+// oversight. They cannot ask it where it is an unexported field of what they
+// print. Convert it to string where it is used.
 type APIKey string
 
 const hiddenKey = "[API key]"
 
-// String hides the key from fmt.
-func (APIKey) String() string { return hiddenKey }
+// Format implements fmt.Formatter, for every verb: %d passes a String method by.
+func (APIKey) Format(state fmt.State, _ rune) { fmt.Fprint(state, hiddenKey) }
 
-// GoString hides the key from fmt's %#v.
-func (APIKey) GoString() string { return hiddenKey }
-
-// LogValue hides the key from slog.
-func (APIKey) LogValue() slog.Value { return slog.StringValue(hiddenKey) }
+// MarshalText implements encoding.TextMarshaler, which slog and encoding/json use.
+func (APIKey) MarshalText() ([]byte, error) { return []byte(hiddenKey), nil }
 
 // ClientConfig says how a Client reaches the API. Every field is needed except
 // RootCAs.

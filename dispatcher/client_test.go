@@ -390,11 +390,16 @@ func TestTheKeyIsNeverShown(t *testing.T) {
 	const secret = "sk_live\n"
 	c := newTestClient(t, ClientConfig{BaseURL: "http://127.0.0.1:1"})
 	key := APIKey(secret)
+	field := struct{ Key APIKey }{key}
 	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("start", "key", key)
-	shown := fmt.Sprintf("%v %s %q %#v %+v %s", key, key, key, key, c.Post(t.Context(), key, "1", []byte(`{}`), ""), &log)
-	if strings.Contains(shown, "sk_live") {
-		t.Errorf("the key is shown: %s", shown)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("start", "key", key, "field", field)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("start", "key", key, "field", field)
+	shown := fmt.Sprintf("%v %s %q %#v %d %x %#v %+v %s",
+		key, key, key, key, key, key, field, c.Post(t.Context(), key, "1", []byte(`{}`), ""), &log)
+	for _, form := range []string{"sk_live", fmt.Sprintf("%x", "sk_live")} {
+		if strings.Contains(shown, form) {
+			t.Errorf("the key is shown: %s", shown)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"weir/limiter"
@@ -24,7 +25,9 @@ func (d *Dispatcher) deliverAll(work context.Context) {
 func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	key, ok := d.mayPost(x)
 	if !ok {
+		d.mu.Lock()
 		d.freeWorker(x)
+		d.mu.Unlock()
 		d.handBack(work, x)
 		return
 	}
@@ -32,12 +35,12 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	answer := x.b.account.client.Post(work, key, x.c.Key, x.c.Body, x.c.Traceparent)
 	verdict := judge(answer)
 	seen := d.tellLimiter(x, ticket, answer, verdict)
-	judgement := settle(x.c, answer, verdict, d.cfg.Policy, answer.EndedAt, random)
+	judgement := settle(x.c, answer, verdict, d.cfg.Policy, rand.Float64)
 
 	d.mu.Lock()
 	d.learn(x, key, answer, &judgement)
-	d.mu.Unlock()
 	d.freeWorker(x)
+	d.mu.Unlock()
 
 	d.work.Add(1)
 	d.cfg.Ledger.Record(Record{Claim: x.c, Answer: answer, Judgement: judgement, Limit: seen}, func(err error) {
@@ -53,7 +56,7 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 // be: what was claimed ahead must not go against a gate that has risen since.
 func (d *Dispatcher) mayPost(x *delivery) (APIKey, bool) {
 	if x.probe {
-		d.readKeyAgain(x.b)
+		d.readRefusedKey(x.b.account)
 	}
 	now := d.cfg.Now()
 	d.mu.Lock()
@@ -92,10 +95,9 @@ func (d *Dispatcher) tellLimiter(x *delivery, t limiter.Ticket, a Answer, v Verd
 	return LimitSeen{Limit: &h.Limit, Remaining: &h.Remaining, Reset: h.Reset}
 }
 
-// freeWorker lets the next claimed message on the wire.
+// freeWorker lets the next claimed message on the wire. It requires that d.mu
+// is held.
 func (d *Dispatcher) freeWorker(x *delivery) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.posting--
 	x.b.posting--
 	if x.lane == bulk {
@@ -129,14 +131,4 @@ func (d *Dispatcher) freeSeat(x *delivery, again bool) {
 		x.b.waiting[x.lane].put(returned{Ref: x.c.Next(), due: x.c.DueAt})
 	}
 	d.poke()
-}
-
-// readKeyAgain reads the account's key before a probe of a hold for its sake.
-func (d *Dispatcher) readKeyAgain(b *bucket) {
-	d.mu.Lock()
-	refused := d.gates.find(gateID{"account:" + b.Account, Held, ByUnauthorized}) != nil
-	d.mu.Unlock()
-	if refused {
-		d.readKey(b.account)
-	}
 }

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -27,42 +26,60 @@ import (
 
 // Account is one API key at one base URL.
 type Account struct {
-	Name     string
-	BaseURL  string
+	// Name is what messages call the account.
+	Name string
+	// BaseURL is where the API lives, as in ClientConfig.
+	BaseURL string
+	// Channels are those of the account: each is a bucket.
 	Channels []string
 	// SharedLimit says that the API counts all channels of the account as one.
 	SharedLimit bool
-	// Key reads the API key. It is read again while the API refuses it.
+	// Key reads the API key. It is called again while the API refuses the key.
+	// Its errors should name the account.
 	Key func() (APIKey, error)
 }
 
 // Config says what is sent how. Every field is needed unless it names a default.
 type Config struct {
+	// Instance names the daemon in the scope of gates that hold all of it.
 	Instance string
+	// Accounts are those that messages may be sent through, at least one.
 	Accounts []Account
-	Source   Source
-	Ledger   Ledger
-	Board    Board
-	Policy   Policy
+	// Source gives what is due.
+	Source Source
+	// Ledger is where claims and outcomes are kept.
+	Ledger Ledger
+	// Board is where gates and gauges are kept.
+	Board Board
+	// Policy says how long and how often a message is tried.
+	Policy Policy
 	// Concurrency is the most requests on the wire at once. Twice as many
 	// messages are claimed or under way, so that no worker waits for a commit.
 	Concurrency int
-	// ProbeInterval is the wait between two probes of a hold.
+	// ProbeInterval is the wait before the first probe of a hold, the longest
+	// between probes of a degraded bucket, and the first wait of a message that
+	// is alone with a 402 or with an answer that is not the API's.
 	ProbeInterval time.Duration
-	// DrainTimeout is how long requests may still run once Run has been told to stop.
+	// DrainTimeout is how long requests may still run once Run has been told to
+	// stop. Zero abandons them at once.
 	DrainTimeout time.Duration
-	// BulkReserve is the share of a limit that only the high lane may use.
+	// BulkReserve is the share of a limit that only the high lane may use, as
+	// limiter.Config.Reserve. Zero is none.
 	BulkReserve float64
 	// UserAgent names the program to the API.
 	UserAgent string
 	// Now is the one clock of the process.
 	Now func() time.Time
-	// Log takes one line per gate that rises or falls. Defaults to discarding.
+	// Log takes what operators should know, without keys, bodies and recipients.
+	// Defaults to discarding.
 	Log *slog.Logger
 }
 
 func (c *Config) validate() error {
-	var faults []error
+	faults := []error{c.Policy.validate()}
+	if c.Instance == "" {
+		faults = append(faults, errors.New("field Instance is empty"))
+	}
 	if len(c.Accounts) == 0 {
 		faults = append(faults, errors.New("field Accounts is empty"))
 	}
@@ -75,8 +92,8 @@ func (c *Config) validate() error {
 	if c.Source == nil || c.Ledger == nil || c.Board == nil || c.Now == nil {
 		faults = append(faults, errors.New("fields Source, Ledger, Board and Now are needed"))
 	}
-	if len(faults) > 0 {
-		return fmt.Errorf("dispatcher: configuration: %w", errors.Join(faults...))
+	if err := errors.Join(faults...); err != nil {
+		return fmt.Errorf("dispatcher: configuration: %w", err)
 	}
 	return nil
 }
@@ -157,9 +174,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	// Work outlives ctx by the drain timeout; fetching does not.
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
-	fetching, stop := context.WithCancel(ctx)
-	defer stop()
-	group, fetching := errgroup.WithContext(fetching)
+	group, fetching := errgroup.WithContext(ctx)
 	for _, b := range d.buckets {
 		for lane := range outbox.Lanes {
 			group.Go(func() error { return d.fetch(fetching, b, lane) })
@@ -240,7 +255,7 @@ func (d *Dispatcher) Gated(bucket outbox.Bucket) bool {
 	defer d.mu.Unlock()
 	for _, b := range d.buckets {
 		if b.Bucket == bucket {
-			return d.gates.strongest(b) != nil || b.limiter.State(now).Parked || b.park.stands(now)
+			return d.gates.strongest(b) != nil || b.limiter.Parked(now) || b.park.stands(now)
 		}
 	}
 	return true // not configured: nothing fetches for it
@@ -264,6 +279,3 @@ func (d *Dispatcher) fail(err error) {
 	d.stopping = true
 	d.poke()
 }
-
-// random is the jitter of backoffs.
-func random() float64 { return rand.Float64() }

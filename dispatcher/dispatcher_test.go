@@ -290,6 +290,7 @@ func TestNewRefusesAConfigurationThatCannotWork(t *testing.T) {
 	l := newLedger(t)
 	key := func() (APIKey, error) { return "k", nil }
 	valid := Config{
+		Instance: "weir",
 		Accounts: []Account{{Name: "default", BaseURL: "https://api.example", Channels: []string{"rcs"}, Key: key}},
 		Source:   l, Ledger: l, Board: newBoard(), Policy: policy, Concurrency: 1, ProbeInterval: time.Second,
 		UserAgent: "weir/test", Now: time.Now,
@@ -301,9 +302,13 @@ func TestNewRefusesAConfigurationThatCannotWork(t *testing.T) {
 		name   string
 		change func(*Config)
 	}{
+		{"without a name", func(c *Config) { c.Instance = "" }},
 		{"without accounts", func(c *Config) { c.Accounts = nil }},
 		{"without workers", func(c *Config) { c.Concurrency = 0 }},
 		{"without a pause between probes", func(c *Config) { c.ProbeInterval = 0 }},
+		{"without a time-out", func(c *Config) { c.Policy.RequestTimeout = 0 }},
+		{"with retries near the end of a key", func(c *Config) { c.Policy.RetryFor = c.Policy.KeyLifetime - time.Hour + 1 }},
+		{"with requests that outlive their key", func(c *Config) { c.Policy.RequestTimeout = c.Policy.KeyLifetime - c.Policy.RetryFor }},
 		{"without a ledger", func(c *Config) { c.Ledger = nil }},
 		{"without a clock", func(c *Config) { c.Now = nil }},
 		{"with a URL that would show the key", func(c *Config) {

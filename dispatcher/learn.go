@@ -3,7 +3,11 @@ package dispatcher
 import (
 	"fmt"
 	"time"
+
+	"weir/outbox"
 )
+
+// What follows needs d.mu where it looks at the dispatcher, a bucket or a gate.
 
 const (
 	// inARow is how many failures, one after the other, make a bucket degraded.
@@ -17,7 +21,7 @@ const (
 )
 
 // learn draws the consequences of an answer for the gates, and gives a message
-// that is alone with its failure a wait of its own. It requires that d.mu is held.
+// that is alone with its failure a wait of its own.
 func (d *Dispatcher) learn(x *delivery, key APIKey, a Answer, j *Judgement) {
 	b := x.b
 	b.note(a, j)
@@ -50,14 +54,14 @@ func (d *Dispatcher) learn(x *delivery, key APIKey, a Answer, j *Judgement) {
 			d.waitAlone(x, a, j)
 			break
 		}
-		d.hold(b, "bucket:"+b.String(), ByUnpaid, a, unpaidReason(a, j))
+		d.hold(b, b.Scope(), ByUnpaid, a, unpaidReason(a, j))
 	case NotAPI:
 		if first := b.account.stranger; first == 0 || first == x.c.ID {
 			b.account.stranger = x.c.ID
 			d.waitAlone(x, a, j)
 			break
 		}
-		d.hold(b, "account:"+b.Account, ByNotAPI, a, fmt.Sprintf("something else answers in the API's place (%s)", describe(a, j)))
+		d.hold(b, outbox.AccountScope(b.Account), ByNotAPI, a, fmt.Sprintf("something else answers in the API's place (%s)", describe(a, j)))
 	}
 	switch {
 	case !x.probe:
@@ -82,6 +86,7 @@ func (b *bucket) note(a Answer, j *Judgement) {
 		b.last.refusals = 0
 	case Refused:
 		b.last.refusals++
+		b.last.refusal = j.ErrorCode
 	}
 }
 
@@ -109,7 +114,7 @@ func (d *Dispatcher) refusedKey(b *bucket, key APIKey, a Answer, j *Judgement) {
 		reason = "the API refuses the key"
 	}
 	if key == b.account.key {
-		d.hold(b, "account:"+b.Account, ByUnauthorized, a, fmt.Sprintf("%s (%s)", reason, describe(a, j)))
+		d.hold(b, outbox.AccountScope(b.Account), ByUnauthorized, a, fmt.Sprintf("%s (%s)", reason, describe(a, j)))
 	}
 }
 
@@ -134,7 +139,7 @@ func (d *Dispatcher) failed(b *bucket, a Answer, j *Judgement) {
 	if b.failures < inARow {
 		return
 	}
-	id := gateID{"bucket:" + b.String(), Degraded, ByFailures}
+	id := gateID{b.Scope(), Degraded, ByFailures}
 	if d.gates.find(id) == nil {
 		wait := min(d.cfg.Policy.BackoffBase, d.cfg.ProbeInterval)
 		d.raise(id, fmt.Sprintf("the API fails (%s)", describe(a, j)), a, wait)
@@ -235,7 +240,7 @@ func unpaidReason(a Answer, j *Judgement) string {
 // verdict says enough, so it has an error code only where it ends the message.
 func SettleLost(c Claim, p Policy, now time.Time) Judgement {
 	a := Answer{StartedAt: c.ClaimedAt, EndedAt: now, Left: true, Fault: faultCut, ErrorMessage: "the daemon died during this attempt"}
-	j := settle(c, a, Ambiguous, p, now, func() float64 { return 0 })
+	j := settle(c, a, Ambiguous, p, func() float64 { return 0 })
 	j.Verdict = Lost
 	if j.ErrorCode != codeOutOfTime {
 		j.ErrorCode = ""

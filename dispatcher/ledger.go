@@ -9,7 +9,8 @@ import (
 
 // Source hands over references of messages that are due, in order. It blocks
 // until there is at least one or ctx ends, and may return the same reference
-// again: the claim decides.
+// again: the claim decides. How many are wanted at most is a hint: a few more
+// may come.
 type Source interface {
 	FetchWork(ctx context.Context, bucket outbox.Bucket, lane outbox.Lane, most int) ([]outbox.Ref, error)
 }
@@ -37,7 +38,8 @@ type Board interface {
 	PutGate(ctx context.Context, g Gate) error
 	// DropGate removes the gate of that scope, kind and setter.
 	DropGate(ctx context.Context, g Gate) error
-	// Report stores the gauges of the buckets that have changed.
+	// Report shows the gauges of all buckets; what has not changed need not be
+	// written again.
 	Report(ctx context.Context, gauges []Gauges) error
 }
 
@@ -57,10 +59,10 @@ type LimitSeen struct {
 }
 
 // Gauges are a bucket's figures that no count of rows gives. Nil and zero mean
-// unknown.
+// unknown, except in State.
 type Gauges struct {
 	Bucket         outbox.Bucket
-	State          GateKind // "" is running
+	State          GateKind // Running: no gate stands
 	Reason         string
 	Since          time.Time
 	Until          time.Time

@@ -2,10 +2,13 @@ package dispatcher
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"weir/limiter"
 )
+
+// Of what follows, gaugesOf, rate and restorePark need d.mu.
 
 // reportEvery is how often the gauges are stored while they change.
 const reportEvery = 500 * time.Millisecond
@@ -22,9 +25,7 @@ func (d *Dispatcher) report(ctx context.Context) error {
 		case <-tick.C:
 		}
 		for _, a := range d.accounts {
-			if d.keyRefused(a) {
-				d.readKey(a)
-			}
+			d.readRefusedKey(a)
 		}
 		// What has begun to be stored is not forgotten by stopping.
 		if err := d.publish(context.WithoutCancel(ctx)); err != nil {
@@ -59,7 +60,7 @@ func (d *Dispatcher) publishParks(ctx context.Context, gauges []Gauges) error {
 	now := d.cfg.Now()
 	for i, b := range d.buckets {
 		s := b.limiter.State(now)
-		park := Gate{Scope: b.scopes[2], Kind: Parked, Reason: s.Reason, Since: now, Until: s.Until, SetBy: ByLimit}
+		park := Gate{Scope: b.Scope(), Kind: Parked, Reason: s.Reason, Since: now, Until: s.Until, SetBy: ByLimit}
 		if gauges[i].State == Parked {
 			park.Since = gauges[i].Since
 		}
@@ -132,6 +133,9 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	case b.ramp.width > 0:
 		g.Reason = "opening gently after a gate"
 	}
+	if g.State == Running && b.last.refusals >= inARow {
+		g.Reason = join(g.Reason, fmt.Sprintf("%d refusals in a row, the last: %s", b.last.refusals, b.last.refusal))
+	}
 	if g.State == Running || g.State == Parked {
 		g.Rate = b.rate(s, now)
 	}
@@ -143,6 +147,14 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	}
 	b.shown = g
 	return g
+}
+
+// join puts two reasons into one line, where there are two.
+func join(one, other string) string {
+	if one == "" {
+		return other
+	}
+	return one + "; " + other
 }
 
 // rate is what the bucket gets done per second: what the limit allows, or where
@@ -161,10 +173,14 @@ func (a *account) limitScope() string {
 	return "channel"
 }
 
-func (d *Dispatcher) keyRefused(a *account) bool {
+// readRefusedKey looks for another key where the API refuses the one at hand.
+func (d *Dispatcher) readRefusedKey(a *account) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.gates.find(gateID{"account:" + a.cfg.Name, Held, ByUnauthorized}) != nil
+	refused := d.gates.find(a.keyGate()) != nil
+	d.mu.Unlock()
+	if refused {
+		d.readKey(a)
+	}
 }
 
 // readKey takes a key that has changed, and then lets the hold be probed at once.
@@ -177,7 +193,7 @@ func (d *Dispatcher) readKey(a *account) {
 	}
 	a.key = key
 	d.cfg.Log.Info("the API key has changed", "account", a.cfg.Name)
-	if g := d.gates.find(gateID{"account:" + a.cfg.Name, Held, ByUnauthorized}); g != nil {
+	if g := d.gates.find(a.keyGate()); g != nil {
 		g.Until, g.interval = d.cfg.Now(), d.cfg.ProbeInterval
 		d.gates.unsaved[g.id()] = true
 	}
@@ -209,10 +225,10 @@ func (d *Dispatcher) Restore(stored []Gate) {
 
 func (d *Dispatcher) restorePark(g Gate, now time.Time) {
 	for _, b := range d.buckets {
-		if b.scopes[2] == g.Scope {
+		if b.Scope() == g.Scope {
 			b.parkStored = g.Until
 			b.park = park{since: g.Since, until: g.Until}
-			b.limiter.Restore(now, limiter.Memory{Until: g.Until})
+			b.limiter.Restore(now, g.Until)
 		}
 	}
 }

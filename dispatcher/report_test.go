@@ -205,6 +205,24 @@ func TestAnOperatorAsksForAProbe(t *testing.T) {
 	})
 }
 
+func TestRefusalsInARowAreShownUntilAMessageIsSent(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.warm()
+		r.api.always(refused)
+		r.add(rcs, outbox.Normal, keys("f", inARow-1)...)
+		r.wait(time.Minute, "four refused", func() bool { return r.of(outbox.Failed) == inARow-1 })
+		time.Sleep(2 * reportEvery)
+		if g := r.gauges(rcs); g.Reason != "" {
+			r.Errorf("fewer than five are shown: %q", g.Reason)
+		}
+		r.add(rcs, outbox.Normal, "fifth")
+		r.waitShown(rcs, Running, "5 refusals in a row, the last: missing_consent")
+		r.api.always(ok)
+		r.add(rcs, outbox.Normal, "sent")
+		r.waitShown(rcs, Running, "")
+	})
+}
+
 func TestAGateThatRisesRightBeforeTheStopIsStored(t *testing.T) {
 	inBubble(t, 1, func(r *rig) {
 		r.api.always(unauthorized.in(reportEvery + time.Millisecond))

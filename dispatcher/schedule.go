@@ -8,6 +8,8 @@ import (
 	"weir/outbox"
 )
 
+// What follows needs d.mu, except letGo and claim, which take it.
+
 // lookAgain bounds how long the scheduler sleeps when nothing is to be expected.
 const lookAgain = time.Second
 
@@ -30,53 +32,53 @@ func (d *Dispatcher) letGo(work context.Context) (time.Duration, error) {
 	if d.failure != nil || d.stopping {
 		return lookAgain, d.failure
 	}
-	next := now.Add(lookAgain)
+	again := now.Add(lookAgain)
 	d.turn++
 	for i := range d.buckets {
 		b := d.buckets[(d.turn+i)%len(d.buckets)]
-		x, until := d.take(b, now)
-		if !until.IsZero() && until.Before(next) {
-			next = until
+		next, until := d.take(b, now)
+		if !until.IsZero() && until.Before(again) {
+			again = until
 		}
-		if len(x.refs) > 0 {
-			d.work.Go(func() { d.claim(work, x) })
+		if len(next.refs) > 0 {
+			d.work.Go(func() { d.claim(work, next) })
 		}
 	}
-	return max(next.Sub(now), 100*time.Microsecond), nil
+	return max(again.Sub(now), 100*time.Microsecond), nil
 }
 
 // take picks the references that b may claim now. It charges their tokens and
-// seats. It requires that d.mu is held.
+// seats.
 func (d *Dispatcher) take(b *bucket, now time.Time) (batch, time.Time) {
 	for _, g := range d.gates.lapsed(b, now) {
 		d.lower(g, "its time is over")
 	}
-	x := batch{b: b}
+	next := batch{b: b}
 	if b.idle() {
-		return x, time.Time{}
+		return next, time.Time{}
 	}
 	w, until := d.gates.way(b, now)
 	if w == closed {
-		return x, until
+		return next, until
 	}
 	if w == probe {
-		until = d.takeProbe(&x, now)
+		until = d.takeProbe(&next, now)
 	} else {
-		until = d.takeOpen(&x, d.roomFor(b), now)
-		b.park.note(now, len(x.refs) > 0, until)
+		until = d.takeOpen(&next, d.roomFor(b), now)
+		b.park.note(now, len(next.refs) > 0, until)
 	}
-	for _, ref := range x.refs {
+	for _, ref := range next.refs {
 		d.inHand[ref.ID]++
 	}
-	b.seats += len(x.refs)
-	d.bulk.seats += x.bulk
+	b.seats += len(next.refs)
+	d.bulk.seats += next.bulk
 	for lane := range b.room {
 		select {
 		case b.room[lane] <- struct{}{}:
 		default:
 		}
 	}
-	return x, until
+	return next, until
 }
 
 func (b *bucket) idle() bool {
@@ -121,10 +123,10 @@ func (d *Dispatcher) contended(b *bucket) bool {
 }
 
 // takeOpen picks by lane: high first, then normal and bulk by their weights.
-func (d *Dispatcher) takeOpen(x *batch, room int, now time.Time) time.Time {
-	b := x.b
+func (d *Dispatcher) takeOpen(next *batch, room int, now time.Time) time.Time {
+	b := next.b
 	urgent, until := b.grant(now, true, min(room, b.waiting[high].len()))
-	x.refs = b.waiting[high].take(urgent, x.refs)
+	next.refs = b.waiting[high].take(urgent, next.refs)
 	room -= urgent
 	bulkRoom := max(0, min(b.waiting[bulk].len(), d.seats*3/4-d.bulk.seats))
 	rest, later := b.grant(now, false, min(room, b.waiting[normal].len()+bulkRoom))
@@ -139,11 +141,11 @@ func (d *Dispatcher) takeOpen(x *batch, room int, now time.Time) time.Time {
 		if lane == bulk {
 			b.normals = 0
 			bulkRoom--
-			x.bulk++
+			next.bulk++
 		} else {
 			b.normals++
 		}
-		x.refs = b.waiting[lane].take(1, x.refs)
+		next.refs = b.waiting[lane].take(1, next.refs)
 	}
 	return until
 }
@@ -158,8 +160,8 @@ func (b *bucket) grant(now time.Time, urgent bool, n int) (int, time.Time) {
 
 // takeProbe picks one message that has not tried the gates yet: of the highest
 // lane, the oldest.
-func (d *Dispatcher) takeProbe(x *batch, now time.Time) time.Time {
-	b := x.b
+func (d *Dispatcher) takeProbe(next *batch, now time.Time) time.Time {
+	b := next.b
 	if d.free() == 0 {
 		return time.Time{}
 	}
@@ -170,9 +172,9 @@ func (d *Dispatcher) takeProbe(x *batch, now time.Time) time.Time {
 	for range 2 {
 		for lane := range b.waiting {
 			if ref, found := b.waiting[lane].takeUntried(tried); found {
-				x.refs, x.probe = append(x.refs, ref), true
+				next.refs, next.probe = append(next.refs, ref), true
 				if lane == bulk {
-					x.bulk = 1
+					next.bulk = 1
 				}
 				d.gates.beginProbe(b, ref.ID)
 				return time.Time{}
@@ -194,8 +196,8 @@ type delivery struct {
 
 // claim turns a batch into deliveries. What the ledger does not give is stale:
 // its tokens and seats go back.
-func (d *Dispatcher) claim(work context.Context, x batch) {
-	claims, err := d.cfg.Ledger.Claim(context.WithoutCancel(work), x.b.account.scope, x.refs)
+func (d *Dispatcher) claim(work context.Context, next batch) {
+	claims, err := d.cfg.Ledger.Claim(context.WithoutCancel(work), next.b.account.scope, next.refs)
 	if err != nil {
 		d.fail(err)
 	}
@@ -203,35 +205,34 @@ func (d *Dispatcher) claim(work context.Context, x batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	bulkClaimed := 0
-	for _, ref := range x.refs {
+	for _, ref := range next.refs {
 		d.release(ref.ID)
 	}
 	for _, c := range claims {
-		y := &delivery{b: x.b, c: c, lane: laneIndex(c.Lane), probe: x.probe}
+		x := &delivery{b: next.b, c: c, lane: laneIndex(c.Lane), probe: next.probe}
 		d.inHand[c.ID]++
-		if y.lane == bulk {
+		if x.lane == bulk {
 			bulkClaimed++
 		}
 		if d.stopping {
-			d.work.Go(func() { d.handBack(work, y) })
+			d.work.Go(func() { d.handBack(work, x) })
 			continue
 		}
-		d.ready[y.lane] = append(d.ready[y.lane], y)
+		d.ready[x.lane] = append(d.ready[x.lane], x)
 	}
-	if unused := len(x.refs) - len(claims); unused > 0 {
-		x.b.limiter.Return(now, unused)
-		x.b.seats -= unused
-		d.bulk.seats -= x.bulk - bulkClaimed
-		if x.probe {
-			d.gates.abandonProbe(x.b, x.refs[0].ID)
+	if unused := len(next.refs) - len(claims); unused > 0 {
+		next.b.limiter.Return(now, unused)
+		next.b.seats -= unused
+		d.bulk.seats -= next.bulk - bulkClaimed
+		if next.probe {
+			d.gates.abandonProbe(next.b, next.refs[0].ID)
 		}
 		d.poke()
 	}
 	d.begin()
 }
 
-// begin puts claimed messages on the wire as far as there are workers. It
-// requires that d.mu is held.
+// begin puts claimed messages on the wire as far as there are workers.
 func (d *Dispatcher) begin() {
 	for d.posting < d.cfg.Concurrency {
 		x := d.nextReady()

@@ -102,8 +102,9 @@ type Judgement struct {
 }
 
 // settle turns the verdict v on a, the answer to one attempt of c, into what
-// becomes of the message at now. rnd gives numbers in [0, 1).
-func settle(c Claim, a Answer, v Verdict, p Policy, now time.Time, rnd func() float64) Judgement {
+// becomes of the message when that ended. rnd gives numbers in [0, 1).
+func settle(c Claim, a Answer, v Verdict, p Policy, rnd func() float64) Judgement {
+	now := a.EndedAt
 	j := Judgement{Verdict: v, Counted: counted(a, v), Throttled: v == Throttled, Ambiguous: ambiguous(a, v)}
 	if v == Sent {
 		j.State = outbox.Sent

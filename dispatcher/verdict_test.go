@@ -186,8 +186,8 @@ func TestWhatBecomesOfAMessage(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.a.StartedAt = noon.Add(-time.Second)
-			j := settle(tt.c, tt.a, judge(tt.a), policy, noon, func() float64 { return 0.5 })
+			tt.a.StartedAt, tt.a.EndedAt = noon.Add(-time.Second), noon
+			j := settle(tt.c, tt.a, judge(tt.a), policy, func() float64 { return 0.5 })
 			if got := describeJudgement(j); got != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
@@ -212,7 +212,8 @@ func TestWhatAPersonIsTold(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			j := settle(tt.c, tt.a, judge(tt.a), policy, noon, func() float64 { return 0 })
+			tt.a.EndedAt = noon
+			j := settle(tt.c, tt.a, judge(tt.a), policy, func() float64 { return 0 })
 			if !strings.HasPrefix(j.ErrorMessage, tt.want) || len(j.ErrorMessage) > maxStored {
 				t.Errorf("%.80q… (%d bytes), want %q", j.ErrorMessage, len(j.ErrorMessage), tt.want)
 			}

@@ -31,7 +31,8 @@ type Config struct {
 	// MaxInFlight is how many tokens may be out at once. Defaults to 128.
 	MaxInFlight int
 	// Reserve is the share of the limit that ordinary lanes leave to the urgent
-	// one, from 0 (none) to 1. It rises to 0.25 while the urgent lane is busy.
+	// one, from 0 (none) to 1; values outside are moved into it. One above 0
+	// counts as 0.25 at least while the urgent lane is busy.
 	Reserve float64
 }
 
@@ -48,7 +49,7 @@ type Limiter struct {
 	flying int       // on the wire
 	rtt    time.Duration
 	urgent time.Time // when the urgent lane last got a token
-	hint   Memory    // what was restored, until an answer comes
+	parked time.Time // the end of the restored park, until an answer comes
 	clock  offset
 	win    window
 	pace   pacer
@@ -80,8 +81,8 @@ func (l *Limiter) Grant(now time.Time, urgent bool, n int) (granted int, retryAt
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now = l.advance(now)
-	if now.Before(l.hint.Until) {
-		return 0, l.hint.Until
+	if now.Before(l.parked) {
+		return 0, l.parked
 	}
 	d := demand{now: now, out: l.held + l.flying, flying: l.flying, rtt: l.rtt, urgent: urgent}
 	if !urgent {
@@ -131,7 +132,7 @@ func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
 		t.sent = now
 	}
 	l.flying--
-	l.hint = Memory{}
+	l.parked = time.Time{}
 	l.measure(now.Sub(t.sent))
 	if !a.Date.IsZero() {
 		l.clock.observe(t.sent, now, a.Date)
@@ -171,7 +172,7 @@ func (l *Limiter) Parked(now time.Time) bool {
 	defer l.mu.Unlock()
 	now = l.advance(now)
 	switch {
-	case now.Before(l.hint.Until):
+	case now.Before(l.parked):
 		return true
 	case l.windowed():
 		return l.win.parked()
@@ -191,7 +192,7 @@ func (l *Limiter) advance(now time.Time) time.Time {
 		if back < time.Second {
 			now = l.last
 		} else {
-			l.hint, l.clock, l.urgent = Memory{}, offset{}, time.Time{}
+			l.parked, l.clock, l.urgent = time.Time{}, offset{}, time.Time{}
 			l.win = window{}
 			l.pace = pacer{width: 1}
 		}

@@ -322,8 +322,9 @@ func TestHeadersThatReturnAreFollowed(t *testing.T) {
 
 func TestARestoredParkIsKeptUntilItsEnd(t *testing.T) {
 	a := newAPI(t)
-	a.lim.Restore(a.now, limiter.Memory{Limit: 100, Window: time.Minute, Until: a.now.Add(20 * time.Second)})
-	if s := a.lim.State(a.now); !s.Parked || s.Limit != 100 || s.Window != time.Minute {
+	until := a.now.Add(20 * time.Second)
+	a.lim.Restore(a.now, until)
+	if s := a.lim.State(a.now); !s.Parked || !s.Until.Equal(until) {
 		t.Errorf("state says %+v", s)
 	}
 	a.pass(19 * time.Second)
@@ -335,15 +336,17 @@ func TestARestoredParkIsKeptUntilItsEnd(t *testing.T) {
 func TestARestoredParkEndsWithTheFirstAnswer(t *testing.T) {
 	a := newAPI(t)
 	ticket := a.send()
-	a.lim.Restore(a.now, limiter.Memory{Until: a.now.Add(20 * time.Second)})
+	a.lim.Restore(a.now, a.now.Add(20*time.Second))
 	a.answer(ticket, 200, 10, 9, 5)
 	a.want(9)
 }
 
 func TestARestoredParkIsClamped(t *testing.T) {
 	a := newAPI(t)
-	a.lim.Restore(a.now, limiter.Memory{Window: 10 * time.Minute, Until: a.now.Add(24 * time.Hour)})
-	a.pass(20 * time.Minute)
+	a.lim.Restore(a.now, a.now.Add(24*time.Hour))
+	a.pass(14 * time.Minute)
+	a.want(0)
+	a.pass(time.Minute)
 	a.want(1)
 }
 

@@ -24,11 +24,9 @@ type State struct {
 	Remaining   int           // of these left, as the server last said
 	Window      time.Duration // 0: unknown
 	Reset       time.Time     // on the server's clock
-	Opens       time.Time     // on our clock: the next window is open by then; zero: unknown
 	ClockKnown  bool          // ClockOffset was measured
 	ClockOffset time.Duration // what the server's clock shows more than ours
-	InFlight    int           // requests on the wire
-	Parked      bool          // nothing is granted before Until
+	Parked      bool          // the server would refuse a request now; until Until at most a trial is granted
 	Until       time.Time
 	Reason      string  // one line for people
 	Rate        float64 // expected requests per second while there is work; 0: unknown
@@ -39,10 +37,7 @@ func (l *Limiter) State(now time.Time) State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now = l.advance(now)
-	s := State{
-		Mode: ModeUnknown, InFlight: l.flying, Reason: "the limit is not known yet",
-		Limit: l.hint.Limit, Window: l.hint.Window, ClockOffset: l.hint.ClockOffset,
-	}
+	s := State{Mode: ModeUnknown, Reason: "the limit is not known yet"}
 	if l.clock.known() {
 		s.ClockKnown, s.ClockOffset = true, l.clock.middle()
 	}
@@ -56,8 +51,8 @@ func (l *Limiter) State(now time.Time) State {
 	case l.pace.blocked || l.pace.bucket != nil:
 		l.pace.describe(&s, now)
 	}
-	if now.Before(l.hint.Until) {
-		s.Parked, s.Until = true, l.hint.Until
+	if now.Before(l.parked) {
+		s.Parked, s.Until = true, l.parked
 		s.Reason = "parked before the restart"
 	}
 	return s
@@ -73,7 +68,6 @@ func (w *window) describe(s *State) {
 		s.Reason = "the window has ended, the next one is being opened"
 		return
 	}
-	s.Opens = w.end
 	s.Reason = fmt.Sprintf("%d of %d left in this window", w.left, w.limit)
 	if w.left > 0 {
 		return
@@ -98,23 +92,14 @@ func (p *pacer) describe(s *State, now time.Time) {
 	}
 }
 
-// Memory is what is worth keeping over a restart. Zero values say nothing.
-type Memory struct {
-	Limit       int
-	Window      time.Duration
-	Until       time.Time // parked until, on our clock
-	ClockOffset time.Duration
-}
-
-// Restore takes what is remembered from before a restart. The park is kept
-// until its end or the first answer, and for two windows or 15 minutes at most;
-// all else is shown only, until an answer tells it anew.
-func (l *Limiter) Restore(now time.Time, m Memory) {
+// Restore takes over a park from before a restart. It is kept until its end or
+// the first answer, and for 15 minutes at most.
+func (l *Limiter) Restore(now, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now = l.advance(now)
-	if latest := now.Add(max(2*m.Window, longestPark)); m.Until.After(latest) {
-		m.Until = latest
+	if latest := now.Add(longestPark); until.After(latest) {
+		until = latest
 	}
-	l.hint = m
+	l.parked = until
 }

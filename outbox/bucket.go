@@ -25,6 +25,18 @@ type Bucket struct {
 // String gives "account/channel".
 func (b Bucket) String() string { return b.Account + "/" + b.Channel }
 
+// Scope names the bucket where gates and status rows are kept:
+// "bucket:account/channel".
+func (b Bucket) Scope() string { return "bucket:" + b.String() }
+
+// AccountScope names all buckets of an account where gates are kept:
+// "account:name".
+func AccountScope(name string) string { return "account:" + name }
+
+// DaemonScope names all buckets of a daemon where gates and its status row are
+// kept: "daemon:instance".
+func DaemonScope(instance string) string { return "daemon:" + instance }
+
 // Ref names one generation of a stored message. A reference whose generation
 // is no longer the stored one is stale and claims nothing.
 type Ref struct {

@@ -115,7 +115,7 @@ func (r *Relay) Run(ctx context.Context) error {
 func (r *Relay) Drain(ctx context.Context) (int, error) {
 	conn, err := r.db.Conn(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("opening the outbox: %w", err)
+		return 0, fmt.Errorf("outbox: connecting to the database: %w", err)
 	}
 	defer conn.Close()
 	return r.drain(ctx, conn)
@@ -126,12 +126,12 @@ func (r *Relay) Drain(ctx context.Context) (int, error) {
 func (r *Relay) follow(ctx context.Context, t *trouble) error {
 	conn, err := r.db.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("opening the outbox: %w", err)
+		return fmt.Errorf("outbox: connecting to the database: %w", err)
 	}
 	defer conn.Close()
 	version, err := conn.PrepareContext(ctx, `PRAGMA data_version`)
 	if err != nil {
-		return fmt.Errorf("watching the outbox: %w", err)
+		return fmt.Errorf("outbox: watching the database: %w", err)
 	}
 	defer version.Close()
 	ticker := time.NewTicker(r.config.Poll)
@@ -140,7 +140,7 @@ func (r *Relay) follow(ctx context.Context, t *trouble) error {
 	for {
 		var current int64
 		if err := version.QueryRowContext(ctx).Scan(&current); err != nil {
-			return fmt.Errorf("watching the outbox: %w", err)
+			return fmt.Errorf("outbox: watching the database: %w", err)
 		}
 		if current != seen {
 			// Read before the rows, so that what is committed meanwhile shows as a change.
@@ -170,11 +170,10 @@ func (r *Relay) drain(ctx context.Context, conn *sql.Conn) (int, error) {
 			return total, err
 		}
 		acked, err := r.publisher.Publish(ctx, payloads)
-		if err == nil && acked < len(ids) {
-			err = ErrShortPublish
-		}
 		if err != nil {
-			err = fmt.Errorf("publishing from the outbox: %w", err)
+			err = fmt.Errorf("outbox: publishing rows: %w", err)
+		} else if acked < len(ids) {
+			err = ErrShortPublish
 		}
 		if acked > 0 {
 			// Also when ctx has ended: what is stored must not be published again.
@@ -199,20 +198,20 @@ func (r *Relay) batch(ctx context.Context, conn *sql.Conn) (ids []int64, payload
 		ORDER BY id
 		LIMIT ?`, r.config.Batch)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the outbox: %w", err)
+		return nil, nil, fmt.Errorf("outbox: reading rows: %w", err)
 	}
 	defer rows.Close()
 	for size := 0; size < maxBatchBytes && rows.Next(); {
 		id, payload, err := readRow(rows)
 		if err != nil {
-			return nil, nil, fmt.Errorf("reading the outbox: %w", err)
+			return nil, nil, fmt.Errorf("outbox: reading rows: %w", err)
 		}
 		ids = append(ids, id)
 		payloads = append(payloads, payload)
 		size += len(payload)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, nil, fmt.Errorf("reading the outbox: %w", err)
+		return nil, nil, fmt.Errorf("outbox: reading rows: %w", err)
 	}
 	return ids, payloads, nil
 }
@@ -259,7 +258,7 @@ func fromMillis(ms sql.NullInt64) time.Time {
 func (r *Relay) mark(ctx context.Context, conn *sql.Conn, ids []int64) error {
 	list, err := json.Marshal(ids)
 	if err != nil {
-		return fmt.Errorf("marking rows of the outbox: %w", err)
+		return fmt.Errorf("outbox: marking rows: %w", err)
 	}
 	_, err = conn.ExecContext(ctx, `
 		UPDATE weir_outbox
@@ -267,7 +266,7 @@ func (r *Relay) mark(ctx context.Context, conn *sql.Conn, ids []int64) error {
 		WHERE id IN (SELECT value FROM json_each(?))`,
 		r.config.Now().UnixMilli(), string(list))
 	if err != nil {
-		return fmt.Errorf("marking rows of the outbox: %w", err)
+		return fmt.Errorf("outbox: marking rows: %w", err)
 	}
 	return nil
 }

@@ -330,7 +330,7 @@ func TestATroubleIsLoggedOnceAndPausesGrow(t *testing.T) {
 			got = append(got, line)
 		}
 		if !slices.Equal(got, []string{
-			"level=WARN msg=\"the outbox relay cannot go on and will try again\" error=\"publishing from the outbox: nobody there\"\n",
+			"level=WARN msg=\"the outbox relay cannot go on and will try again\" error=\"outbox: publishing rows: nobody there\"\n",
 			"level=INFO msg=\"the outbox relay goes on\"\n",
 		}) {
 			t.Errorf("logged %q", got)
@@ -351,7 +351,7 @@ func TestARelaySurvivesADatabaseThatIsBusy(t *testing.T) {
 	log := make(lines, 100)
 	stored := make(signals, 100)
 	stop := start(t, newRelay(t, impatient, stored, outbox.Config{Log: log.logger()}))
-	if line := <-log; !strings.Contains(line, "marking rows of the outbox: database is locked") {
+	if line := <-log; !strings.Contains(line, "outbox: marking rows: database is locked") {
 		t.Errorf("logged %s", line)
 	}
 	if err := tx.Rollback(); err != nil {

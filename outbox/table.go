@@ -65,7 +65,7 @@ type Tx interface {
 // Init creates weir_outbox where it does not exist yet.
 func Init(ctx context.Context, db Execer) error {
 	if _, err := db.ExecContext(ctx, Schema); err != nil {
-		return fmt.Errorf("creating the table weir_outbox: %w", err)
+		return fmt.Errorf("outbox: creating the table weir_outbox: %w", err)
 	}
 	return nil
 }
@@ -98,11 +98,11 @@ func Enqueue(ctx context.Context, tx Tx, e Envelope) error {
 		m.Key, string(m.Body), nullText(e.Account), nullText(e.Channel), nullText(e.Lane),
 		nullMillis(m.SendAt), nullMillis(m.ExpiresAt), nullText(m.Traceparent), now.UnixMilli())
 	if err != nil {
-		return fmt.Errorf("adding %s to weir_outbox: %w", m.Key, err)
+		return fmt.Errorf("outbox: adding %s to weir_outbox: %w", m.Key, err)
 	}
 	added, err := result.RowsAffected()
 	if err != nil {
-		return fmt.Errorf("adding %s to weir_outbox: %w", m.Key, err)
+		return fmt.Errorf("outbox: adding %s to weir_outbox: %w", m.Key, err)
 	}
 	if added == 0 {
 		return compare(ctx, tx, m)
@@ -119,7 +119,7 @@ func compare(ctx context.Context, tx Tx, m Message) error {
 		WHERE idempotency_key = ?`,
 		DefaultAccount, m.Key).Scan(&account, &body)
 	if err != nil {
-		return fmt.Errorf("comparing with the %s in weir_outbox: %w", m.Key, err)
+		return fmt.Errorf("outbox: comparing with the %s in weir_outbox: %w", m.Key, err)
 	}
 	// A stored body without a fingerprint came by SQL and breaks a rule that m keeps.
 	fingerprint, err := Fingerprint(account, []byte(body))

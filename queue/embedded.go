@@ -2,10 +2,8 @@ package queue
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
@@ -54,39 +52,55 @@ func producerPermissions() *server.Permissions {
 	}
 }
 
-// startEmbedded runs a server in this process and returns it with the password
-// of its daemon user, which nobody else knows.
-func startEmbedded(cfg Config) (*server.Server, string, error) {
+// embedded is a NATS server in this process.
+type embedded struct {
+	*server.Server
+	log      *serverLog
+	password string // of its daemon user, which nobody else knows
+}
+
+// startEmbedded runs a server that only this process can reach; see listen.
+func startEmbedded(cfg Config) (*embedded, error) {
 	password := rand.Text()
 	opts, err := embeddedOptions(cfg, password)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		return nil, "", fmt.Errorf("queue: start the embedded NATS server: %w", err)
+		return nil, fmt.Errorf("queue: start the embedded NATS server: %w", err)
 	}
-	log := &serverLog{log: cfg.Log}
-	srv.SetLogger(log, false, false)
+	e := &embedded{Server: srv, log: &serverLog{log: cfg.Log}, password: password}
+	srv.SetLogger(e.log, false, false)
 	srv.Start()
-	if err := log.fatal(); err != nil {
-		stop(srv)
-		if listening := (*net.OpError)(nil); errors.As(err, &listening) {
-			return nil, "", fmt.Errorf("queue: listen on %s for producers: %w: stop what uses this port, or set WEIR_NATS_LISTEN to another address or to off", cfg.Listen, err)
-		}
-		return nil, "", fmt.Errorf("queue: start the embedded NATS server in %s: %w", cfg.StoreDir, err)
+	if err := e.log.fatal(); err != nil {
+		e.stop()
+		return nil, fmt.Errorf("queue: start the embedded NATS server in %s: %w", cfg.StoreDir, err)
 	}
 	if !srv.ReadyForConnections(startTimeout) {
-		stop(srv)
-		return nil, "", fmt.Errorf("queue: the embedded NATS server in %s is not ready after %v", cfg.StoreDir, startTimeout)
+		e.stop()
+		return nil, fmt.Errorf("queue: the embedded NATS server in %s is not ready after %v", cfg.StoreDir, startTimeout)
 	}
-	return srv, password, nil
+	return e, nil
+}
+
+// listen lets producers in. That must wait until the streams are there: what
+// is published before is lost without a word.
+func (e *embedded) listen(cfg Config) error {
+	if cfg.Listen == "" {
+		return nil
+	}
+	e.AcceptLoop(make(chan struct{})) // closed when it is done, which is before it returns
+	if err := e.log.fatal(); err != nil {
+		return fmt.Errorf("queue: listen on %s for producers: %w: stop what uses this port, or set WEIR_NATS_LISTEN to another address or to off", cfg.Listen, err)
+	}
+	return nil
 }
 
 func embeddedOptions(cfg Config, password string) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName:         "weir-" + cfg.Instance,
-		DontListen:         cfg.Listen == "",
+		DontListen:         true, // see listen
 		NoSigs:             true, // signals are the daemon's
 		JetStream:          true,
 		StoreDir:           cfg.StoreDir,
@@ -101,7 +115,7 @@ func embeddedOptions(cfg Config, password string) (*server.Options, error) {
 	if cfg.Token == "" {
 		opts.NoAuthUser = producerUser
 	}
-	if opts.DontListen {
+	if cfg.Listen == "" {
 		return opts, nil
 	}
 	host, port, err := splitListen(cfg.Listen)
@@ -115,10 +129,10 @@ func embeddedOptions(cfg Config, password string) (*server.Options, error) {
 	return opts, nil
 }
 
-// stop ends srv and waits until its files are closed.
-func stop(srv *server.Server) {
-	srv.Shutdown()
-	srv.WaitForShutdown()
+// stop ends the server and waits until its files are closed.
+func (e *embedded) stop() {
+	e.Shutdown()
+	e.WaitForShutdown()
 }
 
 // serverLog passes the server's log on at debug: its lines are about single

@@ -17,6 +17,10 @@ import (
 // to keep the server busy, few enough to stay within nats.go's own bound.
 const publishWindow = 1024
 
+// cutPayload is the length to which a payload is cut: one byte more than an
+// envelope may have, and so refused for its length.
+const cutPayload = outbox.MaxEnvelope + 1
+
 // PublisherConfig says where a producer hands over.
 type PublisherConfig struct {
 	// URL is the address of the daemon's NATS. Defaults to nats://127.0.0.1:4222.
@@ -51,6 +55,9 @@ func Connect(ctx context.Context, cfg PublisherConfig) (*Publisher, error) {
 		return nil, fmt.Errorf("queue: connect to %s: %w", redacted(url), err)
 	}
 	js, err := newJetStream(nc)
+	if err == nil {
+		err = checkMaxPayload(nc)
+	}
 	if err != nil {
 		nc.Close()
 		return nil, err
@@ -60,14 +67,13 @@ func Connect(ctx context.Context, cfg PublisherConfig) (*Publisher, error) {
 
 // Publish hands payloads over in order and returns how many from the first on
 // are stored. Behind those, some may be stored as well: publishing them again is
-// harmless, since the key decides. A payload that is larger than NATS takes is
-// cut: it could never become a message, and cut it ends among the rejected
+// harmless, since the key decides. A payload that is longer than an envelope may
+// be is cut: it could never become a message, and cut it ends among the rejected
 // ones instead of standing in the way of those behind it.
 func (p *Publisher) Publish(ctx context.Context, payloads [][]byte) (acked int, err error) {
-	largest := int(p.nc.MaxPayload())
 	fitting := slices.Clone(payloads)
 	for i, payload := range fitting {
-		fitting[i] = payload[:min(len(payload), largest)]
+		fitting[i] = payload[:min(len(payload), cutPayload)]
 	}
 	acked, err = publishInOrder(ctx, p.js, sendSubject, fitting)
 	if err != nil {

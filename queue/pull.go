@@ -29,9 +29,9 @@ func newPuller(consumer jetstream.Consumer) *puller {
 	return &puller{consumer: consumer, turn: make(chan struct{}, 1)}
 }
 
-// next returns 1 to max messages. It waits only while there is none, and returns
-// the error of ctx when that ends first.
-func (p *puller) next(ctx context.Context, max int) ([]jetstream.Msg, error) {
+// next returns at least one message and no more than most. It waits only while
+// there is none, and returns the error of ctx when that ends first.
+func (p *puller) next(ctx context.Context, most int) ([]jetstream.Msg, error) {
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
@@ -40,7 +40,7 @@ func (p *puller) next(ctx context.Context, max int) ([]jetstream.Msg, error) {
 	}
 	for {
 		if p.open == nil {
-			msgs, err := p.atHand(max)
+			msgs, err := p.atHand(most)
 			if err != nil || len(msgs) > 0 {
 				return msgs, err
 			}
@@ -66,9 +66,9 @@ func (p *puller) next(ctx context.Context, max int) ([]jetstream.Msg, error) {
 	}
 }
 
-// atHand returns up to max messages that are there already.
-func (p *puller) atHand(max int) ([]jetstream.Msg, error) {
-	batch, err := p.consumer.FetchNoWait(max)
+// atHand returns messages that are there already, no more than most.
+func (p *puller) atHand(most int) ([]jetstream.Msg, error) {
+	batch, err := p.consumer.FetchNoWait(most)
 	if err != nil {
 		return nil, err
 	}

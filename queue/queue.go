@@ -19,9 +19,12 @@
 // again), or that an outcome event arrives. A publisher that does not wait for
 // the PubAck loses what does not fit into weir.send.
 //
-// An external server needs JetStream with sync_interval always, a user for the
-// daemon that may do everything in its account, and one for producers with the
-// rights that deploy/nats.conf shows.
+// Errors about the configuration name the daemon's settings (WEIR_NATS_URL), as
+// those who read them are its operators.
+//
+// An external server needs JetStream with sync_interval always, the default
+// max_payload of 1MB, a user for the daemon that may do everything in its
+// account, and one for producers with the rights that deploy/nats.conf shows.
 package queue
 
 import (
@@ -32,7 +35,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -65,8 +67,8 @@ const (
 // Queue is a daemon's connection to its NATS. It is safe for concurrent use.
 type Queue struct {
 	cfg    Config
-	id     string         // of this Open, unique among all daemons
-	server *server.Server // nil if external
+	id     string    // of this Open, unique among all daemons
+	server *embedded // nil if external
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	intake jetstream.Consumer // of weir.send, ours alone
@@ -94,6 +96,9 @@ func (q *Queue) open(ctx context.Context) error {
 	if err := q.connect(); err != nil {
 		return err
 	}
+	if err := checkMaxPayload(q.nc); err != nil {
+		return err
+	}
 	var err error
 	if q.js, err = newJetStream(q.nc); err != nil {
 		return err
@@ -106,7 +111,18 @@ func (q *Queue) open(ctx context.Context) error {
 	if err := q.ensureStreams(ctx); err != nil {
 		return err
 	}
-	return q.takeIntake(ctx)
+	if err := q.takeIntake(ctx); err != nil || q.server == nil {
+		return err
+	}
+	return q.server.listen(q.cfg)
+}
+
+// checkMaxPayload refuses a server that would not take every envelope.
+func checkMaxPayload(nc *nats.Conn) error {
+	if nc.MaxPayload() < cutPayload {
+		return fmt.Errorf("queue: %s takes payloads of %d bytes only: set its max_payload to 1MB", nc.ConnectedUrlRedacted(), nc.MaxPayload())
+	}
+	return nil
 }
 
 // connect sets server and nc.
@@ -119,12 +135,12 @@ func (q *Queue) connect() error {
 		q.nc = nc
 		return nil
 	}
-	srv, password, err := startEmbedded(q.cfg)
+	srv, err := startEmbedded(q.cfg)
 	if err != nil {
 		return err
 	}
 	q.server = srv
-	q.nc, err = nats.Connect("", append(q.options(password), nats.InProcessServer(srv))...)
+	q.nc, err = nats.Connect("", append(q.options(srv.password), nats.InProcessServer(srv))...)
 	if err != nil {
 		return fmt.Errorf("queue: connect to the embedded NATS server: %w", err)
 	}
@@ -191,7 +207,7 @@ func (q *Queue) Close() error {
 		q.nc.Close()
 	}
 	if q.server != nil {
-		stop(q.server)
+		q.server.stop()
 	}
 	if err != nil {
 		return fmt.Errorf("queue: close: last acks and events may be lost: %w", err)

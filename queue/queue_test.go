@@ -85,9 +85,16 @@ func connect(t *testing.T, q *queue.Queue) *queue.Publisher {
 // external runs a NATS server that is not weir's.
 func external(t *testing.T) string {
 	t.Helper()
+	return externalWith(t, 0)
+}
+
+// externalWith is external with another max_payload than NATS's own.
+func externalWith(t *testing.T, maxPayload int32) string {
+	t.Helper()
 	srv, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
 		JetStream: true, JetStreamMaxStore: 4 << 30, StoreDir: t.TempDir(),
+		MaxPayload: maxPayload,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -322,5 +329,16 @@ func deleteStream(t *testing.T, url, name string) {
 	}
 	if err := js.DeleteStream(name); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAServerThatWouldNotTakeEveryEnvelopeIsRefused(t *testing.T) {
+	url := externalWith(t, outbox.MaxEnvelope)
+	_, asDaemon := queue.Open(deadline(t), queue.Config{URL: url, Now: time.Now})
+	_, asProducer := queue.Connect(deadline(t), queue.PublisherConfig{URL: url})
+	for _, err := range []error{asDaemon, asProducer} {
+		if err == nil || !strings.Contains(err.Error(), "max_payload") {
+			t.Errorf("%v, want a word about max_payload", err)
+		}
 	}
 }

@@ -57,13 +57,13 @@ func (q *Queue) PurgeWork(ctx context.Context, bucket outbox.Bucket, lane outbox
 }
 
 // FetchWork returns references of a lane, oldest first. It waits until there is
-// one, and returns at once with what is at hand then: about max, since it takes
-// whole queue messages, at most ceil(max/32) of them. What it returns is gone
-// from NATS. When ctx ends first it returns the error of ctx and takes nothing.
-func (q *Queue) FetchWork(ctx context.Context, bucket outbox.Bucket, lane outbox.Lane, max int) ([]outbox.Ref, error) {
+// one, and returns at once with what is at hand then. The number most is a hint:
+// it takes whole queue messages, up to ceil(most/32) of them. What it returns is
+// gone from NATS. When ctx ends first it returns the error of ctx and takes nothing.
+func (q *Queue) FetchWork(ctx context.Context, bucket outbox.Bucket, lane outbox.Lane, most int) ([]outbox.Ref, error) {
 	subject := q.workSubject(bucket, lane)
 	for {
-		refs, err := q.fetchWork(ctx, subject, max)
+		refs, err := q.fetchWork(ctx, subject, most)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -78,12 +78,12 @@ func (q *Queue) FetchWork(ctx context.Context, bucket outbox.Bucket, lane outbox
 }
 
 // fetchWork returns no references if all that came was junk.
-func (q *Queue) fetchWork(ctx context.Context, subject string, max int) ([]outbox.Ref, error) {
+func (q *Queue) fetchWork(ctx context.Context, subject string, most int) ([]outbox.Ref, error) {
 	lane, err := q.lane(ctx, subject)
 	if err != nil {
 		return nil, err
 	}
-	msgs, err := lane.next(ctx, (max+refsPerMessage-1)/refsPerMessage)
+	msgs, err := lane.next(ctx, (most+refsPerMessage-1)/refsPerMessage)
 	if err != nil {
 		return nil, err
 	}

@@ -89,13 +89,13 @@ func TestLanesAndBucketsAreApart(t *testing.T) {
 func TestAFetchTakesNoMoreQueueMessagesThanItNeeds(t *testing.T) {
 	q := open(t, embedded(t.TempDir()))
 	feed(t, q, rcs, outbox.Bulk, refs(1, 320))
-	for _, row := range []struct{ max, want int }{{1, 32}, {32, 32}, {33, 64}, {64, 64}, {1000, 128}} {
-		got, err := q.FetchWork(deadline(t), rcs, outbox.Bulk, row.max)
+	for _, row := range []struct{ most, want int }{{1, 32}, {32, 32}, {33, 64}, {64, 64}, {1000, 128}} {
+		got, err := q.FetchWork(deadline(t), rcs, outbox.Bulk, row.most)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(got) != row.want {
-			t.Errorf("max %d: got %d references, want %d", row.max, len(got), row.want)
+			t.Errorf("most %d: got %d references, want %d", row.most, len(got), row.want)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func (s *Store) Claim(ctx context.Context, scope string, refs []outbox.Ref) ([]d
 				return fmt.Errorf("store: claiming message %d: %w", ref.ID, err)
 			}
 			claims = append(claims, claim)
-			tx.claimed = append(tx.claimed, fed{place{claim.Bucket, claim.Lane}, ref})
+			tx.claimed = append(tx.claimed, placedRef{place{claim.Bucket, claim.Lane}, ref})
 		}
 		return nil
 	})

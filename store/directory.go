@@ -10,9 +10,14 @@ import (
 	"syscall"
 )
 
+// prepareDir makes the data directory, closes it to others and puts an empty
+// database file into it. A directory on a network file system is left as it is.
 func prepareDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("store: creating the data directory: %w", err)
+	}
+	if err := refuseNetworkFS(dir); err != nil {
+		return err
 	}
 	// The database and its helper files are made by SQLite with the umask's
 	// rights; a directory that only its owner may enter keeps them private.
@@ -27,7 +32,7 @@ func prepareDir(dir string) error {
 	if err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("store: creating the database: %w", err)
 	}
-	return refuseNetworkFS(dir)
+	return nil
 }
 
 // Magic numbers of statfs(2): SQLite's locks and shared memory do not work

@@ -57,15 +57,15 @@ type place struct {
 	outbox.Lane
 }
 
-// fed is a reference and where it waits.
-type fed struct {
+// placedRef is a reference and where it waits.
+type placedRef struct {
 	place
 	outbox.Ref
 }
 
 // laneFeed is what is known of one place. Its fields are guarded by Feed.mu.
 type laneFeed struct {
-	fed     map[int64]fedSince // by row: in the queue or the dispatcher's hands
+	out     map[int64]fedSince // by row: in the queue or the dispatcher's hands
 	look    bool               // rows may wait that are not fed
 	more    bool               // the last scan may not have reached the end of the due rows
 	nextDue time.Time          // the first row that was not due yet; zero: none
@@ -86,7 +86,7 @@ func (s *Store) NewFeed(cfg FeedConfig) *Feed {
 			for _, lane := range outbox.Lanes {
 				p := place{outbox.Bucket{Account: account, Channel: channel}, lane}
 				f.places = append(f.places, p)
-				f.lanes[p] = &laneFeed{fed: make(map[int64]fedSince), look: true, checked: s.cfg.Now()}
+				f.lanes[p] = &laneFeed{out: make(map[int64]fedSince), look: true, checked: s.cfg.Now()}
 			}
 		}
 	}
@@ -146,9 +146,9 @@ func (f *Feed) needsLook(p place, now time.Time) bool {
 	defer f.mu.Unlock()
 	l := f.lanes[p]
 	if !l.nextDue.IsZero() && !now.Before(l.nextDue) {
-		l.look = true
+		l.look, l.nextDue = true, time.Time{} // if there is no room now, a claim will wake the feed
 	}
-	if !l.look || len(l.fed) > feedDepth/2 {
+	if !l.look || len(l.out) > feedDepth/2 {
 		return false
 	}
 	l.look, l.nextDue = false, time.Time{}
@@ -163,7 +163,7 @@ func (f *Feed) takeStalled(p place, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l := f.lanes[p]
-	if gated || len(l.fed) == 0 {
+	if gated || len(l.out) == 0 {
 		l.checked = now
 		return false
 	}
@@ -172,9 +172,9 @@ func (f *Feed) takeStalled(p place, now time.Time) bool {
 	}
 	before := l.checked
 	l.checked = now
-	for _, fed := range l.fed {
+	for _, fed := range l.out {
 		if !fed.at.After(before) {
-			clear(l.fed)
+			clear(l.out)
 			l.look = true
 			return true
 		}
@@ -185,22 +185,23 @@ func (f *Feed) takeStalled(p place, now time.Time) bool {
 // topUp feeds the first due rows of a place that are not fed already.
 func (f *Feed) topUp(ctx context.Context, p place, now time.Time) error {
 	due, err := f.scan(ctx, p, now)
-	if err != nil || len(due) == 0 {
-		return err
+	if err == nil && len(due) > 0 {
+		err = f.cfg.Queue.PublishWork(ctx, p.Bucket, p.Lane, due)
 	}
-	if err := f.cfg.Queue.PublishWork(ctx, p.Bucket, p.Lane, due); err != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for _, ref := range due {
-			delete(f.lanes[p].fed, ref.ID)
-		}
-		return fmt.Errorf("store: feeding %s %s: %w", p.Bucket, p.Lane, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, ref := range due {
+		delete(f.lanes[p].out, ref.ID)
+	}
+	return fmt.Errorf("store: feeding %s %s: %w", p.Bucket, p.Lane, err)
 }
 
 // scan reads the head of a place and marks what it returns as fed: before it
-// is published, since it may be claimed before the publish returns.
+// is published, since it may be claimed before the publish returns. After an
+// error too, what it returns has been marked.
 func (f *Feed) scan(ctx context.Context, p place, now time.Time) ([]outbox.Ref, error) {
 	var due []outbox.Ref
 	f.mu.Lock()
@@ -210,10 +211,10 @@ func (f *Feed) scan(ctx context.Context, p place, now time.Time) ([]outbox.Ref, 
 		rows, err := f.store.read.QueryxContext(ctx, query, p.Account, p.Channel, string(p.Lane),
 			now.UnixMilli(), now.Add(-f.store.cfg.RepeatFor).UnixMilli(), feedDepth)
 		if err != nil {
-			return nil, fmt.Errorf("store: looking for due messages: %w", err)
+			return due, err
 		}
 		if due, err = f.collect(p, rows, now, due); err != nil {
-			return nil, fmt.Errorf("store: looking for due messages: %w", err)
+			return due, err
 		}
 	}
 	return due, nil
@@ -253,14 +254,14 @@ func (f *Feed) collect(p place, rows *sqlx.Rows, now time.Time, due []outbox.Ref
 			break
 		}
 		l.more = l.more || seen == feedDepth
-		if fed, found := l.fed[ref.ID]; found && fed.generation >= ref.Generation {
+		if fed, found := l.out[ref.ID]; found && fed.generation >= ref.Generation {
 			continue
 		}
-		if len(l.fed) >= feedDepth {
+		if len(l.out) >= feedDepth {
 			l.more = true
 			break
 		}
-		l.fed[ref.ID] = fedSince{ref.Generation, now}
+		l.out[ref.ID] = fedSince{ref.Generation, now}
 		due = append(due, ref)
 	}
 	return due, rows.Err()
@@ -276,12 +277,12 @@ func (f *Feed) committed(c *committed) {
 	}
 	for _, r := range c.held {
 		if l, found := f.lanes[r.place]; found {
-			l.fed[r.ID] = fedSince{r.Generation, now}
+			l.out[r.ID] = fedSince{r.Generation, now}
 		}
 	}
 	for _, r := range c.claimed {
 		if l, found := f.lanes[r.place]; found {
-			delete(l.fed, r.ID)
+			delete(l.out, r.ID)
 			wake = ((l.more || l.look) && f.mark(r.place)) || wake
 		}
 	}
@@ -302,7 +303,7 @@ func (f *Feed) mark(p place) bool {
 		return false
 	}
 	l.look = true
-	return len(l.fed) <= feedDepth/2
+	return len(l.out) <= feedDepth/2
 }
 
 // forget makes room for a reference that claimed nothing: canceled, expired or
@@ -310,8 +311,8 @@ func (f *Feed) mark(p place) bool {
 // room to feed now. It requires that f.mu is held.
 func (f *Feed) forget(ref outbox.Ref) (room bool) {
 	for p, l := range f.lanes {
-		if fed, found := l.fed[ref.ID]; found && fed.generation <= ref.Generation {
-			delete(l.fed, ref.ID)
+		if fed, found := l.out[ref.ID]; found && fed.generation <= ref.Generation {
+			delete(l.out, ref.ID)
 			room = f.mark(p) || room
 		}
 	}

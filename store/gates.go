@@ -8,6 +8,8 @@ import (
 	"weir/dispatcher"
 )
 
+var _ dispatcher.Board = (*Store)(nil)
+
 // PutGate stores a gate, replacing the one of the same scope, kind and setter.
 func (s *Store) PutGate(ctx context.Context, g dispatcher.Gate) error {
 	return s.writer.do(ctx, func(tx *tx) error {
@@ -67,7 +69,10 @@ func (s *Store) Gates(ctx context.Context) ([]dispatcher.Gate, error) {
 		g.Kind, g.Since, g.Until, g.RequestID = dispatcher.GateKind(kind), since.Time, until.Time, requestID.String
 		gates = append(gates, g)
 	}
-	return gates, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("store: reading the gates: %w", err)
+	}
+	return gates, nil
 }
 
 // Probe asks for a probe of the scope's holds and degraded gates at once. It
@@ -79,5 +84,8 @@ func (s *Store) Probe(ctx context.Context, scope string) (asked int64, err error
 			WHERE scope = ? AND kind IN ('held', 'degraded')`, scope)
 		return err
 	})
-	return asked, err
+	if err != nil {
+		return 0, fmt.Errorf("store: asking for a probe of %s: %w", scope, err)
+	}
+	return asked, nil
 }

@@ -167,7 +167,7 @@ func (t *tx) showGauges(b outbox.Bucket, columns []any) error {
 			eta_at = iif(?15 > 0 AND pending + retrying > ?13, ?2 + CAST((pending + retrying - ?13) * 1000 / ?15 AS INTEGER), NULL),
 			sent_last_minute = ?16, last_request_id = coalesce(?17, last_request_id),
 			last_error_code = coalesce(?18, last_error_code), heartbeat_at = ?2
-		WHERE scope = ?1`).Exec(append([]any{"bucket:" + b.String(), t.now}, columns...)...)
+		WHERE scope = ?1`).Exec(append([]any{b.Scope(), t.now}, columns...)...)
 	return err
 }
 
@@ -176,7 +176,7 @@ func (t *tx) showGauges(b outbox.Bucket, columns []any) error {
 func (s *Store) unserved(ctx context.Context, served []dispatcher.Gauges) ([]string, error) {
 	scopes := make([]string, len(served))
 	for i := range served {
-		scopes[i] = "bucket:" + served[i].Bucket.String()
+		scopes[i] = served[i].Bucket.Scope()
 	}
 	list, err := json.Marshal(scopes)
 	if err != nil {

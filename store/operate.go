@@ -15,11 +15,11 @@ import (
 // attempt may have been sent; the state it got is returned. It returns
 // ErrNotFound, or ErrState for a message that is being sent or has settled.
 func (s *Store) Cancel(ctx context.Context, key string) (outbox.State, error) {
-	return s.operate(ctx, key, "cancel", func(tx *tx, m *operated) (bool, error) {
+	return s.operate(ctx, key, "cancel", func(tx *tx, m *operated) error {
 		if m.state != outbox.Pending && m.state != outbox.Retrying {
-			return false, nil
+			return ErrState
 		}
-		return true, tx.settleWaiting(`
+		return tx.settleWaiting(`
 			UPDATE messages SET
 				state = iif(ambiguous_at IS NULL, 'canceled', 'unknown'),
 				generation = generation + 1, updated_at = ?2, settled_at = ?2,
@@ -31,21 +31,22 @@ func (s *Store) Cancel(ctx context.Context, key string) (outbox.State, error) {
 
 // Retry makes a message that was surely not sent (failed, canceled or expired)
 // pending again, as if it were new. It keeps its deadline unless a new one is
-// given; one that has passed must be replaced. It returns ErrNotFound or ErrState.
+// given; one that has passed must be replaced. It returns ErrNotFound, ErrState
+// or ErrDeadline.
 func (s *Store) Retry(ctx context.Context, key string, deadline time.Time) (outbox.State, error) {
-	return s.operate(ctx, key, "retry", func(tx *tx, m *operated) (bool, error) {
+	return s.operate(ctx, key, "retry", func(tx *tx, m *operated) error {
 		switch m.state {
 		case outbox.Failed, outbox.Canceled, outbox.Expired:
 		default:
-			return false, nil
+			return ErrState
 		}
 		if deadline.IsZero() {
 			deadline = m.expires
 		}
 		if !deadline.IsZero() && deadline.UnixMilli() <= tx.now {
-			return false, nil
+			return ErrDeadline
 		}
-		return true, tx.restart(m, deadline)
+		return tx.restart(m, deadline)
 	})
 }
 
@@ -65,18 +66,22 @@ const (
 // is the API's, if the person knows it. With MayDuplicate a deadline that has
 // passed no longer counts. It returns ErrNotFound or ErrState.
 func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID string) (outbox.State, error) {
-	return s.operate(ctx, key, "resolve", func(tx *tx, m *operated) (bool, error) {
+	return s.operate(ctx, key, "resolve", func(tx *tx, m *operated) error {
 		if m.state != outbox.Unknown {
-			return false, nil
+			return ErrState
 		}
-		if r == MayDuplicate {
-			return true, tx.restart(m, m.deadlineAhead(tx.now))
-		}
-		next := outbox.Sent
-		if r == WasNotSent {
+		var next outbox.State
+		switch r {
+		case MayDuplicate:
+			return tx.restart(m, m.deadlineAhead(tx.now))
+		case WasSent:
+			next = outbox.Sent
+		case WasNotSent:
 			next = outbox.Failed
+		default:
+			return fmt.Errorf("no such resolution: %q", r)
 		}
-		return true, tx.settleWaiting(`
+		return tx.settleWaiting(`
 			UPDATE messages SET
 				state = ?2, message_id = coalesce(?3, message_id), ambiguous_at = NULL,
 				error_code = iif(?2 = 'sent', NULL, error_code), error_message = iif(?2 = 'sent', NULL, error_message),
@@ -102,19 +107,20 @@ func (m *operated) deadlineAhead(now int64) time.Time {
 }
 
 // operate finds a message and changes it in one transaction. The change
-// reports false if the message's state does not allow it.
-func (s *Store) operate(ctx context.Context, key, verb string, change func(*tx, *operated) (bool, error)) (outbox.State, error) {
+// returns a bare ErrState or ErrDeadline if that stands in the way.
+func (s *Store) operate(ctx context.Context, key, verb string, change func(*tx, *operated) error) (outbox.State, error) {
 	var m operated
 	err := s.writer.do(ctx, func(tx *tx) error {
 		if err := tx.find(key, &m); err != nil {
 			return err
 		}
-		allowed, err := change(tx, &m)
-		if err != nil {
-			return fmt.Errorf("store: %s of a message: %w", verb, err)
-		}
-		if !allowed {
+		switch err := change(tx, &m); {
+		case errors.Is(err, ErrState):
 			return fmt.Errorf("%w: cannot %s a message that is %s", ErrState, verb, m.state)
+		case errors.Is(err, ErrDeadline):
+			return fmt.Errorf("%w: cannot %s it without a new one", ErrDeadline, verb)
+		case err != nil:
+			return fmt.Errorf("store: %s of a message: %w", verb, err)
 		}
 		return tx.find(key, &m)
 	})

@@ -152,8 +152,8 @@ func TestADeadlineThatHasPassedMustBeReplaced(t *testing.T) {
 	d.every()
 	d.Add(time.Hour)
 	for name, deadline := range map[string]time.Time{"its own": {}, "another": start.Add(time.Minute), "now": d.Now()} {
-		if _, err := d.Retry(t.Context(), "expired", deadline); !errors.Is(err, store.ErrState) {
-			t.Errorf("%s: %v, want ErrState", name, err)
+		if _, err := d.Retry(t.Context(), "expired", deadline); !errors.Is(err, store.ErrDeadline) {
+			t.Errorf("%s: %v, want ErrDeadline", name, err)
 		}
 	}
 	ahead := d.Now().Add(time.Millisecond)
@@ -185,6 +185,19 @@ func TestWhatAPersonFoundOutIsStored(t *testing.T) {
 	must(t, err)
 	if m := d.row("unknown"); val(m.MessageID) != "msg_7" || m.ErrorCode != nil || m.ErrorMessage != nil {
 		t.Errorf("the row is %+v, want the message id and no error", m)
+	}
+}
+
+func TestAnUnknownResolutionResolvesNothing(t *testing.T) {
+	d := newDesk(t)
+	d.every()
+	for _, r := range []store.Resolution{"", "maybe"} {
+		if _, err := d.Resolve(t.Context(), "unknown", r, ""); err == nil {
+			t.Errorf("%q is taken", r)
+		}
+	}
+	if m := d.row("unknown"); m.State != "unknown" {
+		t.Errorf("the message is %s", m.State)
 	}
 }
 

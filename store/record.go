@@ -122,7 +122,7 @@ func (t *tx) apply(epoch int64, c *dispatcher.Claim, next change) (bool, error) 
 	case next.state.Settled():
 		t.settled = append(t.settled, outcome(c, next, t.now))
 	case next.due.IsZero():
-		t.held = append(t.held, fed{at, c.Next()})
+		t.held = append(t.held, placedRef{at, c.Next()})
 	default:
 		t.arrive(at)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"weir/outbox"
 )
 
 // heartbeat is how often a daemon shows that it lives; an older one than 15 s
@@ -43,7 +45,7 @@ func (s *Store) RunHeartbeat(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if err := s.beat(ctx); err != nil && ctx.Err() == nil {
-			return err
+			s.cfg.Log.Warn("the heartbeat could not be stored; trying again", "error", err, "in", heartbeat)
 		}
 	}
 }
@@ -62,7 +64,7 @@ func (s *Store) daemonState(ctx context.Context, state, reason string) error {
 		if err != nil {
 			return err
 		}
-		return tx.showGates("daemon:" + s.cfg.Instance)
+		return tx.showGates(outbox.DaemonScope(s.cfg.Instance))
 	})
 	if err != nil {
 		return fmt.Errorf("store: showing the daemon as %s: %w", state, err)
@@ -81,7 +83,7 @@ func (s *Store) beat(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("store: heartbeat: %w", err)
+		return fmt.Errorf("store: storing the heartbeat: %w", err)
 	}
 	return nil
 }

@@ -43,6 +43,10 @@ var (
 	ErrNotFound = errors.New("store: no such message")
 	// ErrState is returned when a message's state does not allow what was asked.
 	ErrState = errors.New("store: not possible in this state")
+	// ErrDeadline is returned by Retry when the message would have no time left.
+	ErrDeadline = errors.New("store: the message's deadline has passed")
+	// ErrGivenUp is the end of writes that a stopping daemon could not wait for.
+	ErrGivenUp = errors.New("store: stopped before everything could be written")
 	// ErrClosed is returned by writes after Close.
 	ErrClosed = errors.New("store: closed")
 )
@@ -53,7 +57,7 @@ type Config struct {
 	Dir string
 	// Instance names the daemon's row in the status table. Defaults to "weir".
 	Instance string
-	// Now is the one clock of the process.
+	// Now is the one clock of the process. Required.
 	Now func() time.Time
 	// RepeatFor is how long after its first ambiguous attempt a message may
 	// be sent again; then it becomes unknown. Only the daemon needs it.
@@ -81,7 +85,7 @@ type Store struct {
 
 // Open opens the data directory as its one daemon: it takes the lock, checks
 // and migrates the database and begins a new epoch. It returns ErrInUse,
-// ErrNetworkFS, ErrCorrupt or ErrNewer without having written anything.
+// ErrNetworkFS, ErrCorrupt or ErrNewer without having changed a database.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
@@ -104,6 +108,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // Attach opens the data directory for a command, beside a daemon or without
 // one. An empty directory gets a new database; one that waits for a migration
 // is refused with ErrOlder, since a running daemon may be of that older version.
+// It also returns ErrNetworkFS, ErrCorrupt or ErrNewer.
 func Attach(ctx context.Context, cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
@@ -192,6 +197,11 @@ func (s *Store) Close() error {
 // Failed is closed when the database can no longer be written; Err then says why.
 func (s *Store) Failed() <-chan struct{} { return s.writer.failed }
 
+// GiveUp ends every write that is still being tried, with ErrGivenUp: a database
+// that cannot be written must not keep a stopping daemon for ever. What was
+// under way is judged at the next start.
+func (s *Store) GiveUp() { s.writer.fail(ErrGivenUp) }
+
 // Err is why the database can no longer be written: ErrEpochLost, an I/O
 // error, or nil as long as it can.
 func (s *Store) Err() error { return s.writer.failure() }
@@ -212,6 +222,7 @@ func (s *Store) beginEpoch(ctx context.Context) error {
 		for _, rename := range []string{
 			`UPDATE meta SET value = ? WHERE name = 'instance'`,
 			`UPDATE status SET scope = 'daemon:' || ? WHERE scope LIKE 'daemon:%'`,
+			`UPDATE gates  SET scope = 'daemon:' || ? WHERE scope LIKE 'daemon:%'`,
 		} {
 			if _, err := tx.query(rename).Exec(s.cfg.Instance); err != nil {
 				return err

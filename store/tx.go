@@ -27,9 +27,9 @@ func (t *tx) changed(query string, args ...any) (int64, error) {
 // committed is what the rest of the process must hear of once it is on disk.
 type committed struct {
 	arrived []place      // rows wait here that nobody has fed
-	claimed []fed        // references that have been used up
+	claimed []placedRef  // references that have been used up
 	stale   []outbox.Ref // references that claimed nothing
-	held    []fed        // claims given back: the dispatcher holds their next generation
+	held    []placedRef  // claims given back: the dispatcher holds their next generation
 	settled []outbox.Outcome
 }
 

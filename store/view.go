@@ -195,15 +195,15 @@ func (s *Store) Messages(ctx context.Context, f Filter) ([]MessageView, error) {
 	return messages, nil
 }
 
-// Status returns the rows of status_readable: the daemon's first, then the buckets'.
+// Status returns the daemon's row of status_readable and the buckets', by scope.
 func (s *Store) Status(ctx context.Context) (daemon StatusView, buckets []StatusView, err error) {
 	rows := []StatusView{}
-	if err := s.read.SelectContext(ctx, &rows, `SELECT * FROM status_readable ORDER BY scope DESC`); err != nil {
+	if err := s.read.SelectContext(ctx, &rows, `SELECT * FROM status_readable ORDER BY scope`); err != nil {
 		return daemon, nil, fmt.Errorf("store: reading the status: %w", err)
 	}
 	buckets = []StatusView{}
-	for i := len(rows) - 1; i >= 0; i-- {
-		if strings.HasPrefix(rows[i].Scope, "daemon:") {
+	for i := range rows {
+		if strings.HasPrefix(rows[i].Scope, outbox.DaemonScope("")) {
 			daemon = rows[i]
 		} else {
 			buckets = append(buckets, rows[i])

@@ -19,7 +19,7 @@ const (
 	// maxBatch bounds the pieces of work in one commit, and so the time for
 	// which another process waits for the write lock.
 	maxBatch = 256
-	// foreignPoll is how often an idle writer looks for other processes' writes.
+	// foreignPoll is how often the writer looks for other processes' writes.
 	foreignPoll = 20 * time.Millisecond
 )
 
@@ -38,7 +38,9 @@ type writerConfig struct {
 
 // writer is the only one in this process who writes. All work that waits when
 // a transaction begins shares its commit, so batches form by themselves under
-// load and a lone piece of work waits for nobody.
+// load and a lone piece of work waits for nobody. The connection and what is
+// prepared on it belong to the goroutine of run, before that to newWriter and
+// after it to close.
 type writer struct {
 	cfg    writerConfig
 	db     *sqlx.DB
@@ -56,7 +58,7 @@ type writer struct {
 
 	commits atomic.Int64
 
-	version int64 // PRAGMA data_version: moves when another connection commits
+	version int64 // PRAGMA data_version: moves when another connection commits; run's alone
 }
 
 func newWriter(ctx context.Context, db *sqlx.DB, cfg writerConfig) (*writer, error) {
@@ -72,6 +74,8 @@ func newWriter(ctx context.Context, db *sqlx.DB, cfg writerConfig) (*writer, err
 		ended:  make(chan struct{}),
 		failed: make(chan struct{}),
 	}
+	// Only this connection: begin asks again by itself, and RunCheckpoints copies
+	// most of the log before its 4000 pages (16 MB) are full.
 	for _, pragma := range []string{`PRAGMA busy_timeout = 1`, `PRAGMA wal_autocheckpoint = 4000`} {
 		if err := w.exec(pragma); err != nil {
 			return nil, errors.Join(err, conn.Close())
@@ -170,7 +174,7 @@ func (w *writer) run() {
 	for {
 		select {
 		case job := <-w.queue:
-			runtime.Gosched()
+			runtime.Gosched() // whoever is about to queue its work shares this commit
 			batch = w.gather(append(batch[:0], job))
 			w.commitAll(batch)
 		case <-poll.C:
@@ -260,7 +264,7 @@ func (w *writer) commit(batch []*work) error {
 }
 
 // lockPatience is how long another process may keep the write lock before that
-// is worth a word in the log.
+// is worth a word in the log, or, while the database is opened, ends the start.
 const lockPatience = 5 * time.Second
 
 // begin takes the write lock. SQLite's own waiting asks ever more seldom, up to
@@ -270,7 +274,7 @@ const lockPatience = 5 * time.Second
 func (w *writer) begin() error {
 	for start := time.Now(); ; {
 		err := w.exec(`BEGIN IMMEDIATE`)
-		if !isCode(err, sqlite3.ErrBusy) || time.Since(start) > lockPatience {
+		if !isCode(err, sqlite3.ErrBusy) || time.Since(start) > lockPatience || w.failure() != nil {
 			return err
 		}
 	}

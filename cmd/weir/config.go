@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"weir/dispatcher"
 	"weir/outbox"
 )
 
@@ -134,8 +135,21 @@ func (c *Config) checkDurations(wrong *faults) {
 		wrong.add("WEIR_RETRY_FOR", "", fmt.Errorf("must be 1h or more below WEIR_KEY_LIFETIME, which is %v, not %v: "+
 			"a retry that the API no longer knows as one would send twice", c.KeyLifetime, c.RetryFor))
 	}
+	if longest := c.policy().RepeatFor() + c.RequestTimeout - c.RetryFor; !wrong.on("WEIR_REQUEST_TIMEOUT") &&
+		!wrong.on("WEIR_RETRY_FOR") && !wrong.on("WEIR_KEY_LIFETIME") && c.RequestTimeout > longest {
+		wrong.add("WEIR_REQUEST_TIMEOUT", "", fmt.Errorf("must be at most %v, not %v: the API must still know a message's key, "+
+			"WEIR_KEY_LIFETIME of %v, when its last retry, after WEIR_RETRY_FOR of %v, ends", longest, c.RequestTimeout, c.KeyLifetime, c.RetryFor))
+	}
 	if !wrong.on("WEIR_BACKOFF_BASE") && !wrong.on("WEIR_BACKOFF_MAX") && c.BackoffBase > c.BackoffMax {
 		wrong.add("WEIR_BACKOFF_BASE", "", fmt.Errorf("must not be above WEIR_BACKOFF_MAX, which is %v", c.BackoffMax))
+	}
+}
+
+// policy is how long and how often a message is tried.
+func (c *Config) policy() dispatcher.Policy {
+	return dispatcher.Policy{
+		RetryFor: c.RetryFor, KeyLifetime: c.KeyLifetime, SettleWait: c.SettleWait,
+		BackoffBase: c.BackoffBase, BackoffMax: c.BackoffMax, RequestTimeout: c.RequestTimeout,
 	}
 }
 

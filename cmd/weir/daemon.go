@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"time"
 
@@ -15,6 +13,12 @@ import (
 	"weir/outbox"
 	"weir/queue"
 	"weir/store"
+)
+
+var (
+	_ dispatcher.Source = (*queue.Queue)(nil)
+	_ queue.Ledger      = (*store.Store)(nil)
+	_ store.WorkQueue   = (*queue.Queue)(nil)
 )
 
 // sweepEvery is how often the daemon makes sure that no claim is forgotten.
@@ -63,7 +67,7 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 
 func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
-		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.policy().RepeatFor(),
+		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(),
 		OnSettled: func(outcomes []outbox.Outcome) {
 			select {
 			case d.settled <- outcomes:
@@ -92,7 +96,7 @@ func (d *daemon) openDispatcher() (err error) {
 	c := d.cfg
 	d.dispatcher, err = dispatcher.New(dispatcher.Config{
 		Instance: c.Instance, Accounts: d.accounts(), Source: d.queue, Ledger: d.store, Board: d.store,
-		Policy: d.policy(), Concurrency: c.Concurrency, ProbeInterval: c.ProbeInterval, DrainTimeout: c.DrainTimeout,
+		Policy: d.cfg.policy(), Concurrency: c.Concurrency, ProbeInterval: c.ProbeInterval, DrainTimeout: c.DrainTimeout,
 		BulkReserve: c.BulkReserve, UserAgent: "weir/" + version(), Now: d.now, Log: d.log,
 	})
 	if err != nil {
@@ -100,13 +104,6 @@ func (d *daemon) openDispatcher() (err error) {
 	}
 	d.feed = d.store.NewFeed(store.FeedConfig{Queue: d.queue, Channels: c.Channels(), Gated: d.dispatcher.Gated})
 	return nil
-}
-
-func (d *daemon) policy() dispatcher.Policy {
-	return dispatcher.Policy{
-		RetryFor: d.cfg.RetryFor, KeyLifetime: d.cfg.KeyLifetime, SettleWait: d.cfg.SettleWait,
-		BackoffBase: d.cfg.BackoffBase, BackoffMax: d.cfg.BackoffMax, RequestTimeout: d.cfg.RequestTimeout,
-	}
 }
 
 func (d *daemon) accounts() []dispatcher.Account {
@@ -125,7 +122,7 @@ func (d *daemon) accounts() []dispatcher.Account {
 
 // recover judges what the daemon before left behind, and takes over its gates.
 func (d *daemon) recover(ctx context.Context) error {
-	left, err := d.store.Recover(ctx, d.policy())
+	left, err := d.store.Recover(ctx, d.cfg.policy())
 	if err != nil {
 		return err
 	}
@@ -148,12 +145,18 @@ func (d *daemon) recover(ctx context.Context) error {
 	return nil
 }
 
+// stopGrace is what a stop may take beyond the drain timeout.
+const stopGrace = 5 * time.Second
+
 // run works until ctx ends, drains, and closes everything.
 func (d *daemon) run(ctx context.Context) error {
-	beat, stopBeat := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopBeat()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(d.cfg.DrainTimeout+stopGrace, d.store.GiveUp) })()
+	// The heart beats, and events leave, until the last message has settled.
+	after, stopAfter := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAfter()
 	var heart errgroup.Group
-	heart.Go(func() error { return d.store.RunHeartbeat(beat) })
+	heart.Go(func() error { return d.store.RunHeartbeat(after) })
+	heart.Go(func() error { d.announce(after); return nil })
 
 	group, working := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.dispatcher.Run(working) })
@@ -162,9 +165,6 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.store.RunDeadlines(working) })
 	group.Go(func() error { return d.store.RunCheckpoints(working) })
 	group.Go(func() error { return d.followOperators(working) })
-	announcing, stopAnnouncing := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopAnnouncing()
-	heart.Go(func() error { d.announce(announcing); return nil })
 	group.Go(func() error { return d.sweep(working) })
 	group.Go(func() error { return d.failWithStore(working) })
 	group.Go(func() error { return d.health.run(working, d.store) })
@@ -172,10 +172,10 @@ func (d *daemon) run(ctx context.Context) error {
 	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.health.addr(), "epoch", d.store.Epoch())
 
 	err := group.Wait()
-	stopBeat()
-	stopAnnouncing()
-	if d.store.Err() == nil {
-		err = errors.Join(err, heart.Wait())
+	stopAfter()
+	missed := heart.Wait()
+	if d.store.Err() == nil { // else err says why it cannot beat
+		err = errors.Join(err, missed)
 	}
 	err = errors.Join(err, d.close())
 	if err == nil {
@@ -250,7 +250,7 @@ func (d *daemon) sweep(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		swept, err := d.store.Sweep(ctx, d.policy(), d.dispatcher.Working)
+		swept, err := d.store.Sweep(ctx, d.cfg.policy(), d.dispatcher.Working)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -269,13 +269,4 @@ func (d *daemon) failWithStore(ctx context.Context) error {
 	case <-d.store.Failed():
 		return d.store.Err()
 	}
-}
-
-// listen opens a listener for a setting, and says which one is at fault.
-func listen(setting, address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("%s: cannot listen on %s: %w; free it, choose another address, or say off", setting, address, errors.Unwrap(err))
-	}
-	return l, nil
 }

@@ -156,7 +156,7 @@ func newProbeCommand(a *app) *cobra.Command {
 func accountOf(scope string) (string, bool) {
 	bucket, ok := strings.CutPrefix(scope, "bucket:")
 	account, _, _ := strings.Cut(bucket, "/")
-	return "account:" + account, ok
+	return outbox.AccountScope(account), ok
 }
 
 // parseUntil reads an end that lies ahead of now; the zero time if none is said.
@@ -219,7 +219,7 @@ func parseScope(text string, known outbox.Channels) (string, error) {
 	case !slices.Contains(known[account], channel):
 		return "", fmt.Errorf("account %s has no channel %q; it has %s", account, channel, strings.Join(known[account], ", "))
 	}
-	return "bucket:" + bucket, nil
+	return outbox.Bucket{Account: account, Channel: channel}.Scope(), nil
 }
 
 func noAccount(account string, known outbox.Channels) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -21,9 +22,9 @@ func listenHealth(address string) (*health, error) {
 	if address == "" {
 		return &health{}, nil
 	}
-	l, err := listen("WEIR_LISTEN", address)
+	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("WEIR_LISTEN: cannot listen on %s: %w; free it, choose another address, or say off", address, errors.Unwrap(err))
 	}
 	return &health{listener: l}, nil
 }

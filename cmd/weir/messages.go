@@ -128,9 +128,6 @@ func newRetryCommand(a *app) *cobra.Command {
 			outbox.Retrying: "it is tried again anyway",
 			outbox.Sending:  "it is being sent",
 			outbox.Sent:     "sending it again would have a second effect",
-			outbox.Expired:  "give it a new deadline with --ttl or --expires-at",
-			outbox.Failed:   "its deadline has passed; give it a new one with --ttl or --expires-at",
-			outbox.Canceled: "its deadline has passed; give it a new one with --ttl or --expires-at",
 			outbox.Unknown:  "it may have been sent; find out, and use weir messages resolve",
 		})
 	}
@@ -228,6 +225,8 @@ func (a *app) operate(
 				text += ": " + why
 			}
 			return errors.New(text)
+		case errors.Is(err, store.ErrDeadline):
+			return fmt.Errorf("cannot %s %s, whose deadline has passed: give it a new one with --ttl or --expires-at", cmd.Name(), printable(key))
 		case err != nil:
 			return err
 		}

@@ -89,6 +89,7 @@ func (a *app) relay(ctx context.Context, cfg *Config, path string, once bool) (e
 	if err != nil {
 		return err
 	}
+	// First once: a file without the table is an error, not something to wait for.
 	relayed, err := relay.Drain(ctx)
 	if refused(err) {
 		return fmt.Errorf("%s: %w; does it have the table of 'weir outbox init'?", path, err)

@@ -6,13 +6,14 @@ import (
 	"strings"
 )
 
-// Secret is a text that is never printed: every verb of fmt, slog and
-// encoding/json show a placeholder. Convert it to string where it is used.
+// Secret is a text that is not printed by oversight: every verb of fmt, slog and
+// encoding/json show a placeholder, unless it is an unexported field of what
+// they print. Convert it to string where it is used.
 type Secret string
 
 const redacted = "[redacted]"
 
-// Format implements fmt.Formatter. A String method would not do: %x and %d pass it by.
+// Format implements fmt.Formatter. A String method would not do: %d passes it by.
 func (s Secret) Format(state fmt.State, _ rune) {
 	if s != "" {
 		fmt.Fprint(state, redacted)
