@@ -46,6 +46,7 @@ type gate struct {
 	Gate
 	interval time.Duration  // the wait after the next failed probe
 	prober   int64          // the message that probes it now; 0: none
+	asked    bool           // an operator's wish for a probe has been taken, and still stands in the table
 	tried    map[int64]bool // the messages that have probed it: each probe is a different one
 }
 

@@ -31,10 +31,15 @@ func (d *Dispatcher) learn(x *delivery, key APIKey, a Answer, j *Judgement) {
 	switch j.Verdict {
 	case Sent:
 		d.accepted(x, key, a)
-	case Refused, InProgress:
+	case Refused:
+		d.answered(b, a)
+		b.unpaid = 0 // of two 402s, it stands between them
+	case InProgress:
 		d.answered(b, a)
 	case Throttled:
-		d.answered(b, a)
+		if a.IsJSON && a.ErrorCode != "" { // a proxy has limits too
+			d.answered(b, a)
+		}
 		d.logPark(b, a)
 	case Retry, Ambiguous:
 		d.failed(b, a, j)

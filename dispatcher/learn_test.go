@@ -366,7 +366,8 @@ func TestAnyAnswerOfTheAPIShowsThatItWorks(t *testing.T) {
 		{"an earlier answer that is repeated", Sent, Answer{Status: 200, Replayed: true}, true},
 		{"a refusal", Refused, Answer{Status: 422}, true},
 		{"a request that still runs", InProgress, Answer{Status: 409}, true},
-		{"a limit", Throttled, Answer{Status: 429}, true},
+		{"a limit", Throttled, Answer{Status: 429, IsJSON: true, ErrorCode: "rate_limit_exceeded"}, true},
+		{"a limit of something in between", Throttled, Answer{Status: 429}, false},
 		{"a key that is not known", Unauthorized, Answer{Status: 401}, true},
 		{"a balance that is too low", Unpaid, Answer{Status: 402}, true},
 		{"a server that cannot prove to be the API", Unauthorized, Answer{TLSIdentity: true}, false},
@@ -441,4 +442,23 @@ func TestAnAttemptWhoseDaemonDied(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestARefusalBetweenTwo402sKeepsThemApart(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.warm()
+		r.api.play(func(q request) reply {
+			if q.key == "dear1" || q.key == "dear2" {
+				return unpaid
+			}
+			return refused
+		})
+		for _, key := range []string{"dear1", "refused", "dear2"} {
+			r.add(rcs, outbox.Normal, key)
+			time.Sleep(time.Second)
+		}
+		if g := r.gauges(rcs); g.State == Held {
+			r.Errorf("held: %s", g.Reason)
+		}
+	})
 }

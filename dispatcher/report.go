@@ -243,15 +243,16 @@ func (d *Dispatcher) Reload(stored []Gate) {
 		id := g.id()
 		standing := d.gates.find(id)
 		switch {
+		case g.Kind == Paused && !g.Until.IsZero() && !g.Until.After(d.cfg.Now()):
+			continue // over, and not yet removed from the table
 		case g.Kind == Paused && standing == nil:
 			d.gates.add(g, 0)
 			delete(d.gates.unsaved, id)
 			d.cfg.Log.Info("gate up", "scope", g.Scope, "state", g.Kind, "by", g.SetBy)
 		case g.Kind == Paused:
 			standing.Reason, standing.Until = g.Reason, g.Until
-		case standing != nil && g.Until.Equal(g.Since):
-			standing.Until = d.cfg.Now()
-			d.gates.unsaved[id] = true
+		case standing != nil:
+			d.followWish(standing, g.Until.Equal(g.Since))
 		}
 		paused[id] = g.Kind == Paused
 	}
@@ -262,4 +263,14 @@ func (d *Dispatcher) Reload(stored []Gate) {
 		}
 	}
 	d.poke()
+}
+
+// followWish makes a gate's probe due when an operator asks for it: once,
+// although the wish stands in the table until the gate is stored again.
+func (d *Dispatcher) followWish(g *gate, asked bool) {
+	if asked && !g.asked {
+		g.Until = d.cfg.Now()
+		d.gates.unsaved[g.id()] = true
+	}
+	g.asked = asked
 }

@@ -259,3 +259,37 @@ func TestWhatIsShownTellsNoTextOfTheAPI(t *testing.T) {
 		}
 	})
 }
+
+func TestAWishForAProbeIsFollowedOnceHoweverOftenItIsRead(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.warm()
+		r.api.always(unauthorized)
+		r.add(rcs, outbox.Normal, keys("a", 50)...)
+		r.waitShown(rcs, Held, "refuses the key")
+		from := time.Now()
+		wish := Gate{Scope: "account:default", Kind: Held, SetBy: ByUnauthorized, Since: from, Until: from}
+		for range 10 {
+			r.d.Reload([]Gate{wish})
+			time.Sleep(20 * time.Millisecond)
+		}
+		if n := len(r.api.requests(from)); n != 1 {
+			r.Errorf("%d probes, want 1", n)
+		}
+	})
+}
+
+func TestAPauseThatIsOverIsNotTakenUpAgain(t *testing.T) {
+	inBubble(t, 8, func(r *rig) {
+		pause := Gate{
+			Scope: "account:default", Kind: Paused, SetBy: ByOperator, Since: time.Now(), Until: time.Now().Add(time.Second),
+		}
+		r.d.Restore([]Gate{pause})
+		r.add(rcs, outbox.Normal, keys("a", 100)...)
+		r.start()
+		time.Sleep(1100 * time.Millisecond)
+		r.d.Reload([]Gate{pause})
+		if r.d.Gated(rcs) {
+			r.Error("paused again")
+		}
+	})
+}

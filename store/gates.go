@@ -30,12 +30,14 @@ func (s *Store) PutGate(ctx context.Context, g dispatcher.Gate) error {
 	})
 }
 
-// DropGate removes the gate of that scope, kind and setter, if there is one.
+// DropGate removes the gate of that scope, kind and setter, if there is one. A
+// pause goes only if its time is over: an operator may have set another since.
 func (s *Store) DropGate(ctx context.Context, g dispatcher.Gate) error {
 	return s.writer.do(ctx, func(tx *tx) error {
 		_, err := tx.query(`
 			DELETE FROM gates
-			WHERE scope = ? AND kind = ? AND set_by = ?`).Exec(g.Scope, string(g.Kind), g.SetBy)
+			WHERE scope = ? AND kind = ? AND set_by = ? AND (kind <> 'paused' OR until_at <= ?)`).
+			Exec(g.Scope, string(g.Kind), g.SetBy, tx.now)
 		if err != nil {
 			return fmt.Errorf("store: removing a gate from %s: %w", g.Scope, err)
 		}
