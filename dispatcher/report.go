@@ -41,6 +41,7 @@ func (d *Dispatcher) publish(ctx context.Context) error {
 		if err := d.cfg.Board.PutGate(ctx, g); err != nil {
 			return err
 		}
+		d.wishGone(g)
 	}
 	for _, g := range drop {
 		if err := d.cfg.Board.DropGate(ctx, g); err != nil {
@@ -273,4 +274,14 @@ func (d *Dispatcher) followWish(g *gate, asked bool) {
 		d.gates.unsaved[g.id()] = true
 	}
 	g.asked = asked
+}
+
+// wishGone notes that the gate has been stored over a wish that had been taken:
+// the next one that is read is another. It takes d.mu.
+func (d *Dispatcher) wishGone(stored Gate) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if g := d.gates.find(stored.id()); g != nil {
+		g.asked = false
+	}
 }

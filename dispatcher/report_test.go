@@ -293,3 +293,22 @@ func TestAPauseThatIsOverIsNotTakenUpAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestEveryWishForAProbeIsFollowed(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.warm()
+		r.api.always(unauthorized)
+		r.add(rcs, outbox.Normal, keys("a", 50)...)
+		r.waitShown(rcs, Held, "refuses the key")
+		for wish := range 3 {
+			asked := time.Now()
+			gates := r.stored()
+			gates[0].Until = gates[0].Since
+			r.d.Reload(gates)
+			time.Sleep(2 * reportEvery) // the probe fails, and the gate is stored with its next one
+			if n := len(r.api.requests(asked)); n != 1 {
+				r.Errorf("%d probes after wish %d, want 1", n, wish+1)
+			}
+		}
+	})
+}
