@@ -244,14 +244,14 @@ func (d *Dispatcher) Reload(stored []Gate) {
 		id := g.id()
 		standing := d.gates.find(id)
 		switch {
+		case g.Kind == Paused && standing != nil:
+			standing.Reason, standing.Until = g.Reason, g.Until // if it is over, take lowers it, and so it leaves the table
 		case g.Kind == Paused && !g.Until.IsZero() && !g.Until.After(d.cfg.Now()):
-			continue // over, and not yet removed from the table
-		case g.Kind == Paused && standing == nil:
+			// Over, and not yet removed from the table.
+		case g.Kind == Paused:
 			d.gates.add(g, 0)
 			delete(d.gates.unsaved, id)
 			d.cfg.Log.Info("gate up", "scope", g.Scope, "state", g.Kind, "by", g.SetBy)
-		case g.Kind == Paused:
-			standing.Reason, standing.Until = g.Reason, g.Until
 		case standing != nil:
 			d.followWish(standing, g.Until.Equal(g.Since))
 		}

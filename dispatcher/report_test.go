@@ -312,3 +312,19 @@ func TestEveryWishForAProbeIsFollowed(t *testing.T) {
 		}
 	})
 }
+
+func TestAPauseThatIsReadWhenItEndsLeavesTheTable(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.start()
+		if err := r.PutGate(r.Context(), pausedGate(time.Now().Add(time.Minute))); err != nil {
+			r.Fatal(err)
+		}
+		for range 70 * 50 { // another process writes all the time
+			r.d.Reload(r.stored())
+			time.Sleep(20 * time.Millisecond)
+		}
+		if left := r.stored(); len(left) != 0 || r.d.Gated(rcs) {
+			r.Errorf("left in the table: %v; gated: %v", left, r.d.Gated(rcs))
+		}
+	})
+}
