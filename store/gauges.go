@@ -35,6 +35,7 @@ type shownGauges struct {
 type rowGauges struct {
 	scheduled int
 	oldestDue sql.NullInt64 // not valid: nothing waits
+	waiting   bool          // something waits that is not scheduled
 }
 
 // Report stores the gauges of all buckets that are served, with those that the
@@ -54,7 +55,7 @@ func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
 			return fmt.Errorf("store: reading the gauges of %s: %w", g.Bucket, err)
 		}
 		columns := gaugeColumns(g, rows)
-		moving := g.Rate > 0 && rows.oldestDue.Valid // its ETA moves with time
+		moving := g.Rate > 0 && rows.waiting // its ETA moves with time
 		if moving || !slices.Equal(columns, s.shown.buckets[g.Bucket].columns) {
 			changed[g.Bucket] = columns
 		}
@@ -97,6 +98,7 @@ func (s *Store) writeGauges(ctx context.Context, changed map[outbox.Bucket][]any
 // rowGauges requires that s.shown.mu is held.
 func (s *Store) rowGauges(ctx context.Context, b outbox.Bucket) (rowGauges, error) {
 	var g rowGauges
+	now := s.cfg.Now().UnixMilli()
 	for _, lane := range outbox.Lanes {
 		var pending, retrying sql.NullInt64
 		err := s.read.QueryRowContext(ctx, `
@@ -107,6 +109,7 @@ func (s *Store) rowGauges(ctx context.Context, b outbox.Bucket) (rowGauges, erro
 		if err != nil {
 			return g, err
 		}
+		g.waiting = g.waiting || retrying.Valid || (pending.Valid && pending.Int64 <= now)
 		for _, due := range []sql.NullInt64{pending, retrying} {
 			if due.Valid && (!g.oldestDue.Valid || due.Int64 < g.oldestDue.Int64) {
 				g.oldestDue = due

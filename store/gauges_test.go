@@ -72,6 +72,32 @@ func TestGaugesThatHaveNotChangedAreNotWritten(t *testing.T) {
 	}
 }
 
+func TestWhatIsOnlyScheduledIsNoReasonToWrite(t *testing.T) {
+	d := newDesk(t)
+	scheduled := message("scheduled")
+	scheduled.SendAt = start.Add(24 * time.Hour)
+	d.put(scheduled)
+	gauges := []dispatcher.Gauges{{Bucket: rcs, State: dispatcher.Running, Rate: 50}}
+	must(t, d.Report(t.Context(), gauges))
+	for _, change := range []struct {
+		name  string
+		make  func()
+		wrote bool
+	}{
+		{"nothing but time", func() {}, false},
+		{"a message that waits", func() { d.put(message("x")) }, true},
+		{"its estimated end", func() {}, true},
+	} {
+		change.make()
+		d.Add(time.Second)
+		version := d.number(`PRAGMA data_version`)
+		must(t, d.Report(t.Context(), gauges))
+		if wrote := d.number(`PRAGMA data_version`) != version; wrote != change.wrote {
+			t.Errorf("%s has changed: written %v, want %v", change.name, wrote, change.wrote)
+		}
+	}
+}
+
 func TestABucketThatNobodyServesSaysSo(t *testing.T) {
 	d := newDesk(t)
 	gone := message("x")
