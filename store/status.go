@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"weir/outbox"
@@ -31,7 +33,8 @@ func (t *tx) showGates(scope string) error {
 }
 
 // RunHeartbeat marks the daemon as running, shows every 5 s that it still is,
-// and marks it and its buckets as stopped once ctx has ended.
+// and marks it and its buckets as stopped once ctx has ended, with the cause of
+// that end unless it was just canceled.
 func (s *Store) RunHeartbeat(ctx context.Context) error {
 	if err := s.daemonState(ctx, "running", ""); err != nil {
 		return err
@@ -41,13 +44,20 @@ func (s *Store) RunHeartbeat(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return s.daemonState(context.WithoutCancel(ctx), "stopped", "stopped by its operator")
+			return s.daemonState(context.WithoutCancel(ctx), "stopped", whyStopped(context.Cause(ctx)))
 		case <-tick.C:
 		}
 		if err := s.beat(ctx); err != nil && ctx.Err() == nil {
 			s.cfg.Log.Warn("the heartbeat could not be stored; trying again", "error", err, "in", heartbeat)
 		}
 	}
+}
+
+func whyStopped(cause error) string {
+	if errors.Is(cause, context.Canceled) {
+		return "stopped by its operator"
+	}
+	return "it failed: " + strings.ReplaceAll(cause.Error(), "\n", "; ")
 }
 
 func (s *Store) daemonState(ctx context.Context, state, reason string) error {

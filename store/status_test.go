@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -258,6 +259,30 @@ func TestTheHeartbeatShowsThatTheDaemonLives(t *testing.T) {
 			t.Error("the end of the daemon is not shown in each row")
 		}
 	})
+}
+
+func TestTheEndOfTheDaemonIsShownWithItsCause(t *testing.T) {
+	for name, test := range map[string]struct {
+		cause error
+		want  string
+	}{
+		"its operator":  {nil, "stopped stopped by its operator"},
+		"what it met":   {errors.New("the intake was taken away"), "stopped it failed: the intake was taken away"},
+		"more than one": {errors.Join(errors.New("one"), errors.New("two")), "stopped it failed: one; two"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := bubbleDesk(t)
+			ctx, stop := context.WithCancelCause(t.Context())
+			ended := make(chan error)
+			go func() { ended <- d.RunHeartbeat(ctx) }()
+			synctest.Wait()
+			stop(test.cause)
+			must(t, <-ended)
+			if shown := d.shown("daemon:weir", `state, reason`); shown != test.want {
+				t.Errorf("%s: shown as %q, want %q", name, shown, test.want)
+			}
+		})
+	}
 }
 
 func TestTheDaemonsRowSaysThatItIsPaused(t *testing.T) {

@@ -152,8 +152,8 @@ const stopGrace = 5 * time.Second
 func (d *daemon) run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(d.cfg.DrainTimeout+stopGrace, d.store.GiveUp) })()
 	// The heart beats, and events leave, until the last message has settled.
-	after, stopAfter := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopAfter()
+	after, stopAfter := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopAfter(nil)
 	var heart errgroup.Group
 	heart.Go(func() error { return d.store.RunHeartbeat(after) })
 	heart.Go(func() error { d.announce(after); return nil })
@@ -172,7 +172,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.health.addr(), "epoch", d.store.Epoch())
 
 	err := group.Wait()
-	stopAfter()
+	stopAfter(err) // nil: the operator's wish
 	missed := heart.Wait()
 	if d.store.Err() == nil { // else err says why it cannot beat
 		err = errors.Join(err, missed)
