@@ -145,12 +145,11 @@ func (d *daemon) recover(ctx context.Context) error {
 	return nil
 }
 
-// stopGrace is what a stop may take beyond the drain timeout.
+// stopGrace is what the end, wished or not, may take beyond the drain timeout.
 const stopGrace = 5 * time.Second
 
-// run works until ctx ends, drains, and closes everything.
+// run works until ctx ends or a part fails, drains, and closes everything.
 func (d *daemon) run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(d.cfg.DrainTimeout+stopGrace, d.store.GiveUp) })()
 	// The heart beats, and events leave, until the last message has settled.
 	after, stopAfter := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopAfter(nil)
@@ -159,6 +158,7 @@ func (d *daemon) run(ctx context.Context) error {
 	heart.Go(func() error { d.announce(after); return nil })
 
 	group, working := errgroup.WithContext(ctx)
+	defer context.AfterFunc(working, func() { time.AfterFunc(d.cfg.DrainTimeout+stopGrace, d.store.GiveUp) })()
 	group.Go(func() error { return d.dispatcher.Run(working) })
 	group.Go(func() error { return d.feed.Run(working) })
 	group.Go(func() error { return d.queue.RunIntake(working, d.store) })
