@@ -85,11 +85,11 @@ func (b *bucket) note(a Answer, j *Judgement) {
 	if j.ErrorCode != "" {
 		b.last.errorCode = j.ErrorCode
 	}
-	switch j.Verdict {
-	case Sent:
+	switch {
+	case j.State == outbox.Sent: // also by a conflict that names the message
 		b.sent.add(a.EndedAt, 1)
 		b.last.refusals = 0
-	case Refused:
+	case j.Verdict == Refused:
 		b.last.refusals++
 		b.last.refusal = j.ErrorCode
 	}

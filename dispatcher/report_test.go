@@ -223,6 +223,24 @@ func TestRefusalsInARowAreShownUntilAMessageIsSent(t *testing.T) {
 	})
 }
 
+func TestAConflictThatSaysSentIsNoRefusal(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.api.play(func(q request) reply {
+			if q.nth <= 2*inARow {
+				return reply{status: 503, body: `{"error":"unavailable"}`}
+			}
+			return reply{status: 409, body: `{"error":"duplicate","message_id":"msg_1"}`}
+		})
+		r.add(rcs, outbox.Normal, keys("k", 2*inARow)...)
+		r.start()
+		r.waitAllSent(time.Hour)
+		time.Sleep(2 * reportEvery)
+		if g := r.gauges(rcs); strings.Contains(g.Reason, "refusals") || g.SentLastMinute == 0 {
+			r.Errorf("shown as %q with %d sent, though every message was", g.Reason, g.SentLastMinute)
+		}
+	})
+}
+
 func TestAGateThatRisesRightBeforeTheStopIsStored(t *testing.T) {
 	inBubble(t, 1, func(r *rig) {
 		r.api.always(unauthorized.in(reportEvery + time.Millisecond))

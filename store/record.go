@@ -30,6 +30,7 @@ func (t *tx) record(epoch int64, r *dispatcher.Record) error {
 	}
 	if j.State == outbox.Sent {
 		next.messageID = a.MessageID
+		next.errorCode, next.errorMessage = "", "" // a conflict can say that it was sent
 	}
 	if j.Counted {
 		next.attempts, next.firstAttempt = 1, a.StartedAt

@@ -116,6 +116,23 @@ func TestWhatIsSentHasNoErrorLeft(t *testing.T) {
 	}
 }
 
+func TestAConflictThatSaysSentIsAnErrorOfItsAttemptOnly(t *testing.T) {
+	d := newDesk(t)
+	d.ambiguous(message("x"))
+	conflict := answer(409)
+	conflict.MessageID = "msg"
+	d.record(d.claim("x"), conflict, dispatcher.Judgement{Verdict: dispatcher.Refused, State: outbox.Sent, Counted: true, ErrorCode: "duplicate"})
+	if m := d.row("x"); m.State != "sent" || val(m.MessageID) != "msg" || m.ErrorCode != nil {
+		t.Errorf("the row is %+v, want it sent without an error", m)
+	}
+	if e := d.events.take(); len(e) != 1 || e[0].State != "sent" || val(e[0].MessageID) != "msg" || e[0].ErrorCode != nil {
+		t.Errorf("told %+v, want one event as the row is", e)
+	}
+	if n := d.number(`SELECT count(*) FROM attempts WHERE error_code = 'duplicate'`); n != 1 {
+		t.Errorf("%d attempts with the conflict, want 1", n)
+	}
+}
+
 func TestAStaleClaimChangesNothing(t *testing.T) {
 	for _, test := range []struct{ name, set string }{
 		{"another daemon's epoch", `epoch = epoch + 1`},
