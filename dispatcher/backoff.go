@@ -65,10 +65,12 @@ func (p Policy) outOfTime(c Claim, now time.Time) bool {
 
 // wait is how long c waits after a counted attempt that answered a. AmbiguousAt
 // of c includes that attempt. A request that still runs says nothing about the
-// API's health, so it is asked for again without backing off.
+// API's health, so it is asked for again without backing off further.
 func (p Policy) wait(c Claim, a Answer, v Verdict, rnd func() float64) time.Duration {
 	wait := min(retryAfter(a), p.BackoffMax)
-	if v != InProgress {
+	if v == InProgress {
+		wait = max(wait, p.BackoffBase) // SettleWait may be zero
+	} else {
 		wait = max(wait, p.backoff(c.Attempts, rnd))
 	}
 	if !c.AmbiguousAt.IsZero() {

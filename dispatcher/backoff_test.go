@@ -50,6 +50,15 @@ func TestBackoffDoublesUpToItsMaximum(t *testing.T) {
 	}
 }
 
+func TestARequestThatStillRunsIsNotAskedForWithoutAPause(t *testing.T) {
+	eager := policy
+	eager.SettleWait = 0
+	least := func() float64 { return 0 }
+	if got := eager.wait(Claim{AmbiguousAt: noon}, Answer{}, InProgress, least); got != policy.BackoffBase {
+		t.Errorf("asked again after %v, want %v", got, policy.BackoffBase)
+	}
+}
+
 func TestAMessageRunsOutOfTimeOnlyAfterRetryFor(t *testing.T) {
 	tests := []struct {
 		name  string
