@@ -101,7 +101,8 @@ func (d *Dispatcher) roomFor(b *bucket) int {
 		most = d.seats / 2
 	}
 	if b.ramp.width > 0 {
-		most = min(most, b.ramp.width)
+		// Its few claims are worth a commit each, whatever others have ahead.
+		return max(0, min(d.free(), most-b.seats, b.ramp.width-b.seats))
 	}
 	room := max(0, min(d.free(), most-b.seats))
 	claimed := len(d.ready[high]) + len(d.ready[normal]) + len(d.ready[bulk])

@@ -117,3 +117,17 @@ func TestALimitIsNeverOverdrawnByClaims(t *testing.T) {
 		}
 	})
 }
+
+func TestABucketThatOpensIsNotKeptOutByABusyOne(t *testing.T) {
+	inBubble(t, 64, func(r *rig) {
+		r.api.always(ok.in(100 * time.Millisecond))
+		r.d.Restore([]Gate{heldGate("bucket:default/rcs", ByUnpaid, time.Now(), time.Now().Add(2*time.Second))})
+		r.add(rcs, outbox.Normal, keys("rcs", 100)...)
+		r.add(email, outbox.Normal, keys("email", 3000)...)
+		r.start()
+		r.wait(4*time.Second, "the bucket that opens has sent", func() bool { return r.row("rcs099").state == outbox.Sent })
+		if r.of(outbox.Pending) < 100 {
+			r.Error("the other bucket was not busy all the time")
+		}
+	})
+}
