@@ -111,7 +111,7 @@ type Dispatcher struct {
 	mu       sync.Mutex
 	gates    gates
 	turn     int            // the bucket that is looked at first
-	ready    [3][]*delivery // claimed, waiting for a worker, by lane
+	ready    [2][]*delivery // claimed, waiting for a worker: the high lane's, and the others' as they were claimed
 	inHand   map[int64]int  // claims of each row, from before they are on disk to after their end
 	posting  int
 	bulk     tally // of the bulk lane, over all buckets
@@ -202,11 +202,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 func (d *Dispatcher) drain(work context.Context, abandon func()) {
 	d.mu.Lock()
 	d.stopping = true
-	for lane := range d.ready {
-		for _, x := range d.ready[lane] {
+	for rank := range d.ready {
+		for _, x := range d.ready[rank] {
 			d.work.Go(func() { d.handBack(work, x) })
 		}
-		d.ready[lane] = nil
+		d.ready[rank] = nil
 	}
 	d.mu.Unlock()
 	late := time.AfterFunc(d.cfg.DrainTimeout, abandon)

@@ -105,7 +105,7 @@ func (d *Dispatcher) roomFor(b *bucket) int {
 		return max(0, min(d.free(), most-b.seats, b.ramp.width-b.seats))
 	}
 	room := max(0, min(d.free(), most-b.seats))
-	claimed := len(d.ready[high]) + len(d.ready[normal]) + len(d.ready[bulk])
+	claimed := len(d.ready[0]) + len(d.ready[1])
 	if room < d.seats/8 && claimed >= d.seats/8 && b.waiting[high].len() == 0 {
 		// The workers have enough ahead: a few claims more are not worth a commit.
 		return 0
@@ -219,7 +219,8 @@ func (d *Dispatcher) claim(work context.Context, next batch) {
 			d.work.Go(func() { d.handBack(work, x) })
 			continue
 		}
-		d.ready[x.lane] = append(d.ready[x.lane], x)
+		rank := min(x.lane, normal) // normal and bulk have been weighed when they were taken
+		d.ready[rank] = append(d.ready[rank], x)
 	}
 	if unused := len(next.refs) - len(claims); unused > 0 {
 		next.b.limiter.Return(now, unused)
@@ -253,15 +254,15 @@ func (d *Dispatcher) begin() {
 // nextReady takes the first claimed message for which there is a worker: bulk
 // leaves a quarter of them alone, a bucket half of them when others need them.
 func (d *Dispatcher) nextReady() *delivery {
-	for lane := range d.ready {
-		if lane == bulk && d.bulk.posting >= max(1, d.cfg.Concurrency*3/4) {
-			continue
-		}
-		for i, x := range d.ready[lane] {
+	for rank := range d.ready {
+		for i, x := range d.ready[rank] {
+			if x.lane == bulk && d.bulk.posting >= max(1, d.cfg.Concurrency*3/4) {
+				continue
+			}
 			if x.b.posting >= max(1, d.cfg.Concurrency/2) && d.contended(x.b) {
 				continue
 			}
-			d.ready[lane] = slices.Delete(d.ready[lane], i, i+1)
+			d.ready[rank] = slices.Delete(d.ready[rank], i, i+1)
 			return x
 		}
 	}

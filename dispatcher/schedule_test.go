@@ -39,6 +39,23 @@ func TestLanesGoHighFirstThenEightNormalForEachBulk(t *testing.T) {
 	})
 }
 
+func TestASlowAPIDoesNotKeepBulkWaiting(t *testing.T) {
+	inBubble(t, 64, func(r *rig) {
+		r.api.always(ok.in(20 * time.Second))
+		r.add(rcs, outbox.Normal, keys("n", 2000)...)
+		r.add(rcs, outbox.Bulk, keys("b", 500)...)
+		r.startFilled()
+		time.Sleep(10 * time.Minute)
+		of := make(map[byte]int)
+		for _, q := range r.api.requests(time.Time{}) {
+			of[q.key[0]]++
+		}
+		if of['b'] < of['n']/10 || of['n'] < 7*of['b'] {
+			r.Errorf("%d normal requests and %d bulk, want 8 to 1", of['n'], of['b'])
+		}
+	})
+}
+
 func TestAHighMessageOvertakesABacklog(t *testing.T) {
 	inBubble(t, 4, func(r *rig) {
 		r.api.always(ok.in(100 * time.Millisecond))
