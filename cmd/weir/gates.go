@@ -164,7 +164,7 @@ func parseUntil(now time.Time, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	end, err := time.Parse(time.RFC3339, text)
+	end, err := outbox.ParseTime(text)
 	if err != nil {
 		span, err := time.ParseDuration(text)
 		if err != nil {

@@ -140,7 +140,7 @@ func newDeadline(now time.Time, expiresAt, ttl string) (time.Time, error) {
 	e := outbox.Envelope{Key: "-", Body: []byte("{}"), TTL: ttl}
 	if expiresAt != "" {
 		var err error
-		if e.ExpiresAt, err = parseTime(expiresAt); err != nil {
+		if e.ExpiresAt, err = outbox.ParseTime(expiresAt); err != nil {
 			return time.Time{}, fmt.Errorf("--expires-at: %w", err)
 		}
 	}

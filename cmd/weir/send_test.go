@@ -222,6 +222,8 @@ func TestWhatIsWrongWithAMessageOfFlagsIsNamedByItsField(t *testing.T) {
 		{"lane", []string{"--key", "k", "--body", "{}", "--lane", "fast"}},
 		{"lane", []string{"--key", "k", "--body", "{}", "--lane", ""}},
 		{"send_at", []string{"--key", "k", "--body", "{}", "--send-at", "noon"}},
+		{"send_at", []string{"--key", "k", "--body", "{}", "--send-at", "2030-01-01T9:00:00Z"}},
+		{"send_at", []string{"--key", "k", "--body", "{}", "--send-at", "0001-01-01T00:00:00Z"}},
 		{"ttl", []string{"--key", "k", "--body", "{}", "--ttl", "90"}},
 		{"account", []string{"--key", "k", "--body", "{}", "--account", "acme"}},
 	} {
