@@ -228,7 +228,8 @@ func TestWhatIsWrongWithAMessageOfFlagsIsNamedByItsField(t *testing.T) {
 		{"account", []string{"--key", "k", "--body", "{}", "--account", "acme"}},
 	} {
 		code, stdout, stderr := d.run(t.Context(), strings.NewReader(""), append([]string{"send"}, c.args...)...)
-		if code != exitFailed || stdout != "accepted 0, already there 0, conflict 0, invalid 1\n" || !strings.HasPrefix(stderr, "weir: "+c.field+": ") {
+		if code != exitFailed || stdout != "accepted 0, already there 0, conflict 0, invalid 1\n" ||
+			!strings.HasPrefix(stderr, "weir: "+c.field+": ") || !strings.HasSuffix(stderr, "\nweir: nothing was stored\n") {
 			t.Errorf("weir send %q: exit %d, output %q, errors %q", c.args, code, stdout, stderr)
 		}
 	}
