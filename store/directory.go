@@ -22,7 +22,7 @@ func prepareDir(dir string) error {
 	// The database and its helper files are made by SQLite with the umask's
 	// rights; a directory that only its owner may enter keeps them private.
 	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("store: closing the data directory to others: %w", err)
+		return fmt.Errorf("store: closing the data directory to others: %w; weir runs as the owner of its data directory", err)
 	}
 	file, err := os.OpenFile(filepath.Join(dir, fileName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {

@@ -26,6 +26,14 @@ func TestCommandsOnADirectoryWithoutADatabaseSaySoAndCreateNothing(t *testing.T)
 	}
 }
 
+func TestADirectoryThatCannotBeLookedIntoIsNotCalledEmpty(t *testing.T) {
+	d := newDesk(t)
+	file := write(t, "file", "")
+	if got := d.refuse(exitFailed, "status", "--data-dir", file); !strings.Contains(got, "not a directory") || strings.Contains(got, "no weir database") {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestTheStatusOfAStoppedDaemonShowsWhatWaits(t *testing.T) {
 	d := newDesk(t)
 	if code, _, stderr := d.sendLines(numbered(3)...); code != exitDone {
