@@ -17,8 +17,8 @@ const heartbeat = 5 * time.Second
 // all of them. What holds a bucket is for the dispatcher to report.
 func (t *tx) showGates(scope string) error {
 	if _, err := t.query(`
-		INSERT INTO status (scope, state, since_at, heartbeat_at)
-		SELECT ?1, state, ?2, heartbeat_at FROM status
+		INSERT INTO status (scope, state, reason, since_at, heartbeat_at)
+		SELECT ?1, state, reason, ?2, heartbeat_at FROM status
 		WHERE ?1 LIKE 'bucket:%' AND scope = 'daemon:' || (SELECT value FROM meta WHERE name = 'instance')
 		ON CONFLICT DO NOTHING`).Exec(scope, t.now); err != nil {
 		return err

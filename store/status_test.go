@@ -258,6 +258,12 @@ func TestTheHeartbeatShowsThatTheDaemonLives(t *testing.T) {
 		if d.number(`SELECT count(*) FROM status WHERE state = 'stopped' AND reason IS NOT NULL AND since_at = ?`, d.Now().UnixMilli()) != 4 {
 			t.Error("the end of the daemon is not shown in each row")
 		}
+		later := message("later")
+		later.Account = "second"
+		d.put(later)
+		if got, want := d.shown("bucket:second/rcs", `state, reason`), d.shown("daemon:weir", `state, reason`); got != want {
+			t.Errorf("a bucket that appears after that is shown as %q, the daemon as %q", got, want)
+		}
 	})
 }
 

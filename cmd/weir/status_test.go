@@ -39,7 +39,8 @@ func TestTheStatusOfAStoppedDaemonShowsWhatWaits(t *testing.T) {
 	if code, _, stderr := d.sendLines(numbered(3)...); code != exitDone {
 		t.Fatal(stderr)
 	}
-	if got := d.do("status"); !strings.HasPrefix(got, "daemon weir is stopped") || !strings.Contains(got, "default/rcs is stopped") || !strings.Contains(got, "3 pending") {
+	if got := d.do("status"); !strings.HasPrefix(got, "daemon weir is stopped: no daemon has run yet") ||
+		strings.Count(got, "no daemon has run yet") != 2 || !strings.Contains(got, "default/rcs is stopped") || !strings.Contains(got, "3 pending") {
 		t.Errorf("status is\n%s", got)
 	}
 }
