@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -178,6 +179,26 @@ func TestADataDirectoryHasOneDaemon(t *testing.T) {
 	}
 	d.put(message("the first one still writes"))
 	d.reopen()
+}
+
+func TestADaemonThatIsJustDyingDoesNotStopTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		dying, err := os.Create(filepath.Join(dir, "weir.lock"))
+		must(t, err)
+		must(t, syscall.Flock(int(dying.Fd()), syscall.LOCK_EX))
+		opened := make(chan error)
+		go func() {
+			s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
+			if err == nil {
+				err = s.Close()
+			}
+			opened <- err
+		}()
+		synctest.Wait()
+		must(t, dying.Close())
+		must(t, <-opened)
+	})
 }
 
 func TestCommandsWorkBesideADaemonAndWithoutOne(t *testing.T) {

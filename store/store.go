@@ -91,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	lock, err := takeLock(cfg.Dir)
+	lock, err := takeLock(ctx, cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
