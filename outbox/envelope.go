@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -128,16 +129,27 @@ func readTime(field string, value []byte, bad *InvalidError) time.Time {
 	if s == "" {
 		return time.Time{}
 	}
+	t, err := ParseTime(s)
+	if err != nil {
+		bad.add(field, err.Error())
+	}
+	return t
+}
+
+// ParseTime reads a time as an envelope has it: RFC 3339, within the years 1970
+// to 9999 UTC.
+func ParseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	// Parse takes an hour of one digit and a decimal comma as well; RFC 3339 does not.
 	if err != nil || !strings.HasPrefix(s, t.Format("2006-01-02T15:04:05")) || strings.Contains(s, ",") {
-		bad.add(field, fmt.Sprintf(`"%s" is not a time in RFC 3339, such as 2026-03-28T14:30:00Z`, clip(s)))
-		return time.Time{}
+		return time.Time{}, fmt.Errorf(`"%s" is not a time in RFC 3339, such as 2026-03-28T14:30:00Z`, clip(s))
 	}
 	// Message sees to the range as well, but takes the first instant of the
 	// year 1 for a time that is not said.
-	bad.add(field, rangeFault(t))
-	return t
+	if fault := rangeFault(t); fault != "" {
+		return time.Time{}, errors.New(fault)
+	}
+	return t, nil
 }
 
 // AppendJSON appends e as ParseEnvelope reads it, with the bytes of the body as

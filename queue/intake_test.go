@@ -336,7 +336,7 @@ func TestABurstOfRequestsSharesCommits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Two batches were under way while the rest gathered.
+	// One batch was under way while the rest gathered.
 	if commits := len(l.accept); commits > 4 {
 		t.Errorf("%d requests took %d commits", n, commits)
 	}

@@ -61,11 +61,19 @@ type rpc struct {
 	*Queue
 	ledger  Ledger
 	waiting chan request
-	bytes   atomic.Int64 // of payloads in waiting
+	bytes   atomic.Int64  // of payloads in waiting
+	turn    chan struct{} // held by the server that commits
+}
+
+// result is what became of one request.
+type result struct {
+	outbox.Result
+	asker *nats.Msg
+	key   string
 }
 
 func (q *Queue) runRPC(ctx context.Context, ledger Ledger) error {
-	r := &rpc{Queue: q, ledger: ledger, waiting: make(chan request, rpcWaiting)}
+	r := &rpc{Queue: q, ledger: ledger, waiting: make(chan request, rpcWaiting), turn: make(chan struct{}, 1)}
 	sub, err := q.nc.Subscribe(rpcSendSubject, r.enqueue)
 	if err != nil {
 		return fmt.Errorf("queue: subscribe to %s: %w", rpcSendSubject, err)
@@ -103,13 +111,25 @@ func (r *rpc) enqueue(msg *nats.Msg) {
 
 // serve answers batches until ctx ends.
 func (r *rpc) serve(ctx context.Context) {
-	for {
-		select {
-		case first := <-r.waiting:
-			r.serveBatch(ctx, r.gather(first))
-		case <-ctx.Done():
-			return
-		}
+	for ctx.Err() == nil {
+		r.reply(ctx, r.commit(ctx))
+	}
+}
+
+// commit stores the next batch. One server at a time does it, so that of two
+// requests with one key the earlier stays.
+func (r *rpc) commit(ctx context.Context) []result {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return nil
+	}
+	select {
+	case first := <-r.waiting:
+		return r.accept(ctx, r.gather(first))
+	case <-ctx.Done():
+		return nil
 	}
 }
 
@@ -131,35 +151,43 @@ func (r *rpc) gather(first request) []request {
 	return batch
 }
 
-func (r *rpc) serveBatch(ctx context.Context, batch []request) {
+// accept stores what it can of a batch, and answers the rest.
+func (r *rpc) accept(ctx context.Context, batch []request) []result {
 	var messages []outbox.Message
-	var askers []*nats.Msg // of messages
+	var results []result // of messages
 	for _, request := range batch {
-		message, _, err := r.message(request.Data, request.received)
+		message, key, err := r.message(request.Data, request.received)
 		if err != nil {
 			r.answer(request.Msg, invalid(err))
 			continue
 		}
 		messages = append(messages, message)
-		askers = append(askers, request.Msg)
+		results = append(results, result{asker: request.Msg, key: key})
 	}
 	if len(messages) == 0 {
-		return
+		return nil
 	}
-	results, err := r.ledger.Accept(ctx, messages)
+	accepted, err := r.ledger.Accept(ctx, messages)
 	if err != nil {
 		r.cfg.Log.Error("storing what came on weir.rpc.send fails", "error", err)
-		for _, asker := range askers {
-			r.answer(asker, unavailable)
+		for _, result := range results {
+			r.answer(result.asker, unavailable)
 		}
-		return
+		return nil
 	}
-	for i, result := range results {
-		stored, err := r.ledger.Stored(ctx, messages[i].Key)
+	for i := range results {
+		results[i].Result = accepted[i]
+	}
+	return results
+}
+
+func (r *rpc) reply(ctx context.Context, results []result) {
+	for _, result := range results {
+		stored, err := r.ledger.Stored(ctx, result.key)
 		if err != nil { // the result holds all the same
 			r.cfg.Log.Warn("answer on weir.rpc.send without the stored message", "error", err)
 		}
-		r.answer(askers[i], reply{Result: result, Message: stored})
+		r.answer(result.asker, reply{Result: result.Result, Message: stored})
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // prepareDir makes the data directory, closes it to others and puts an empty
@@ -22,7 +24,7 @@ func prepareDir(dir string) error {
 	// The database and its helper files are made by SQLite with the umask's
 	// rights; a directory that only its owner may enter keeps them private.
 	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("store: closing the data directory to others: %w", err)
+		return fmt.Errorf("store: closing the data directory to others: %w; weir runs as the owner of its data directory", err)
 	}
 	file, err := os.OpenFile(filepath.Join(dir, fileName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
@@ -62,13 +64,13 @@ func refuseNetworkFS(dir string) error {
 
 // takeLock takes weir.lock, a file of its own that is never deleted: closing a
 // descriptor of weir.db itself would drop SQLite's locks.
-func takeLock(dir string) (*os.File, error) {
+func takeLock(ctx context.Context, dir string) (*os.File, error) {
 	path := filepath.Join(dir, "weir.lock")
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("store: opening the lock: %w", err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock(ctx, file); err != nil {
 		holder, _ := os.ReadFile(path)
 		_ = file.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
@@ -81,6 +83,28 @@ func takeLock(dir string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("store: writing the lock: %w", err), file.Close())
 	}
 	return file, nil
+}
+
+// dyingFor is how long a daemon that was killed may still hold its lock: until
+// the kernel has taken the process apart. Whoever starts the next one at once
+// must not be refused.
+const dyingFor = 500 * time.Millisecond
+
+// flock locks file. It returns EWOULDBLOCK if another process keeps the lock.
+func flock(ctx context.Context, file *os.File) error {
+	patient, cancel := context.WithTimeout(ctx, dyingFor)
+	defer cancel()
+	for {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-patient.Done():
+			return err
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 func writeAt(file *os.File, text string) error {

@@ -87,7 +87,7 @@ func (s *Store) writeGauges(ctx context.Context, changed map[outbox.Bucket][]any
 				return err
 			}
 		}
-		return nil
+		return tx.sumUp()
 	})
 	if err != nil {
 		return fmt.Errorf("store: reporting the gauges: %w", err)

@@ -37,6 +37,9 @@ func TestTheGaugesOfABucketAreStored(t *testing.T) {
 	if want := "parked the limit is used up channel 100 0 2000 -250 1 7 req rate_limited"; shown != want {
 		t.Errorf("shown as %q, want %q", shown, want)
 	}
+	if shown := d.shown("daemon:weir", `pending, scheduled, retrying, sent_last_minute`); shown != "3 1 1 7" {
+		t.Errorf("the daemon is shown with %q", shown)
+	}
 	ms := start.UnixMilli()
 	times := d.number(`
 		SELECT count(*) FROM status
@@ -44,6 +47,9 @@ func TestTheGaugesOfABucketAreStored(t *testing.T) {
 		ms, ms+2000, ms+3000, ms-5, ms+1000+3*2000, ms+1000) // three are due, one goes each 2 s
 	if times != 1 {
 		t.Errorf("the times are %s", d.shown("bucket:default/rcs", `since_at, until_at, reset_at, oldest_due_at, eta_at, heartbeat_at`))
+	}
+	if d.number(`SELECT oldest_due_at FROM status WHERE scope = 'daemon:weir'`) != ms-5 {
+		t.Error("the oldest due message is not that of the daemon too")
 	}
 
 	must(t, d.Report(t.Context(), []dispatcher.Gauges{{Bucket: rcs, State: dispatcher.Running}}))

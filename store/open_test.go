@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -180,6 +181,26 @@ func TestADataDirectoryHasOneDaemon(t *testing.T) {
 	d.reopen()
 }
 
+func TestADaemonThatIsJustDyingDoesNotStopTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		dying, err := os.Create(filepath.Join(dir, "weir.lock"))
+		must(t, err)
+		must(t, syscall.Flock(int(dying.Fd()), syscall.LOCK_EX))
+		opened := make(chan error)
+		go func() {
+			s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
+			if err == nil {
+				err = s.Close()
+			}
+			opened <- err
+		}()
+		synctest.Wait()
+		must(t, dying.Close())
+		must(t, <-opened)
+	})
+}
+
 func TestCommandsWorkBesideADaemonAndWithoutOne(t *testing.T) {
 	d := newDesk(t)
 	d.put(message("from the daemon"))
@@ -229,8 +250,8 @@ func TestTheDaemonsRowFollowsItsName(t *testing.T) {
 func TestANewDatabaseIsForItsOwnerOnly(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0))
 	dir := filepath.Join(t.TempDir(), "deep", "data")
-	if store.Exists(dir) {
-		t.Error("it exists before anybody made it")
+	if found, err := store.Exists(dir); found || err != nil {
+		t.Errorf("before anybody made it: %v, %v", found, err)
 	}
 	s, err := store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now})
 	must(t, err)
@@ -243,8 +264,11 @@ func TestANewDatabaseIsForItsOwnerOnly(t *testing.T) {
 
 	info, err := os.Stat(dir)
 	must(t, err)
-	if info.Mode().Perm() != 0o700 || !store.Exists(dir) {
+	if info.Mode().Perm() != 0o700 {
 		t.Errorf("the directory has mode %v", info.Mode())
+	}
+	if found, err := store.Exists(dir); !found || err != nil {
+		t.Errorf("once it is made: %v, %v", found, err)
 	}
 	files, err := os.ReadDir(dir)
 	must(t, err)

@@ -15,13 +15,14 @@ import (
 const heartbeat = 5 * time.Second
 
 // showGates brings the status table in line with the gates of a scope: a bucket
-// gets its row, and the daemon's own row says what holds all of them. What
-// holds a bucket is for the dispatcher to report.
+// gets its row, as alive as its daemon, and the daemon's own row says what holds
+// all of them. What holds a bucket is for the dispatcher to report.
 func (t *tx) showGates(scope string) error {
 	if _, err := t.query(`
-		INSERT INTO status (scope)
-		SELECT ?1 WHERE ?1 LIKE 'bucket:%'
-		ON CONFLICT DO NOTHING`).Exec(scope); err != nil {
+		INSERT INTO status (scope, state, reason, since_at, heartbeat_at)
+		SELECT ?1, state, reason, ?2, heartbeat_at FROM status
+		WHERE ?1 LIKE 'bucket:%' AND scope = 'daemon:' || (SELECT value FROM meta WHERE name = 'instance')
+		ON CONFLICT DO NOTHING`).Exec(scope, t.now); err != nil {
 		return err
 	}
 	_, err := t.query(`

@@ -250,13 +250,20 @@ func TestTheHeartbeatShowsThatTheDaemonLives(t *testing.T) {
 		late := message("late")
 		late.Channel = "email"
 		d.put(late)
-		if d.number(`SELECT count(*) FROM status WHERE scope = 'bucket:default/email' AND heartbeat_at = ? AND state = 'running'`, beat) != 1 {
+		must(t, d.Pause(t.Context(), "bucket:default/default", "no message yet", time.Time{}))
+		if d.number(`SELECT count(*) FROM status WHERE scope LIKE 'bucket:%' AND heartbeat_at = ? AND state = 'running'`, beat) != 2 {
 			t.Error("a new bucket does not begin as alive as its daemon")
 		}
 		stop()
 		must(t, <-ended)
-		if d.number(`SELECT count(*) FROM status WHERE state = 'stopped' AND reason IS NOT NULL AND since_at = ?`, d.Now().UnixMilli()) != 3 {
+		if d.number(`SELECT count(*) FROM status WHERE state = 'stopped' AND reason IS NOT NULL AND since_at = ?`, d.Now().UnixMilli()) != 4 {
 			t.Error("the end of the daemon is not shown in each row")
+		}
+		later := message("later")
+		later.Account = "second"
+		d.put(later)
+		if got, want := d.shown("bucket:second/rcs", `state, reason`), d.shown("daemon:weir", `state, reason`); got != want {
+			t.Errorf("a bucket that appears after that is shown as %q, the daemon as %q", got, want)
 		}
 	})
 }

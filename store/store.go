@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -90,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	lock, err := takeLock(cfg.Dir)
+	lock, err := takeLock(ctx, cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -116,10 +117,14 @@ func Attach(ctx context.Context, cfg Config) (*Store, error) {
 	return open(ctx, cfg, asCommand)
 }
 
-// Exists reports whether the data directory holds a database.
-func Exists(dir string) bool {
+// Exists reports whether the data directory holds a database. The error says
+// that one cannot look.
+func Exists(dir string) (bool, error) {
 	_, err := os.Stat(filepath.Join(dir, fileName))
-	return err == nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 const fileName = "weir.db"

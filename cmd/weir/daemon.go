@@ -50,10 +50,11 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 			err = errors.Join(err, d.close())
 		}
 	}()
-	if d.health, err = listenHealth(cfg.Listen); err != nil {
+	// First, since it waits for a daemon that is just dying: then its addresses are free.
+	if err := d.openStore(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.openStore(ctx); err != nil {
+	if d.health, err = listenHealth(cfg.Listen); err != nil {
 		return nil, err
 	}
 	if err := d.openQueue(ctx); err != nil {

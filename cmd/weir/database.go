@@ -34,7 +34,11 @@ func (a *app) existing(cmd *cobra.Command) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !store.Exists(cfg.DataDir) {
+	found, err := store.Exists(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the database: %w; --data-dir names its directory, and weir runs as the owner of that", err)
+	}
+	if !found {
 		return nil, fmt.Errorf("no weir database in %s; start weir serve or send something, or name another directory with --data-dir", cfg.DataDir)
 	}
 	return cfg, nil

@@ -21,8 +21,8 @@ const (
 	scopeHelp  = "SCOPE is " + scopeForms + "."
 	// pausedByHand is the reason of a pause for which none is given.
 	pausedByHand = "paused by an operator"
-	// maxReason bounds a reason in bytes, as it does all explanations that are stored.
-	maxReason = 1024
+	// maxText bounds in bytes what a person says, as it does all text that is stored.
+	maxText = 1024
 )
 
 func newGatesCommand(a *app) *cobra.Command {
@@ -79,8 +79,8 @@ func newPauseCommand(a *app) *cobra.Command {
 		if err != nil {
 			return &usageError{err}
 		}
-		if len(reason) > maxReason {
-			return usageErrorf("--reason has %d bytes, more than %d", len(reason), maxReason)
+		if len(reason) > maxText {
+			return usageErrorf("--reason has %d bytes, more than %d", len(reason), maxText)
 		}
 		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string) error {
 			if err := s.Pause(ctx, scope, cmp.Or(printable(reason), pausedByHand), end); err != nil {
@@ -164,7 +164,7 @@ func parseUntil(now time.Time, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	end, err := time.Parse(time.RFC3339, text)
+	end, err := outbox.ParseTime(text)
 	if err != nil {
 		span, err := time.ParseDuration(text)
 		if err != nil {

@@ -67,7 +67,7 @@ func TestAPauseCanEndByItself(t *testing.T) {
 	for _, until := range []string{"soon", "-5m", "2026-03-28T14:30:00Z"} {
 		d.refuse(exitUsage, "gates", "pause", "default/rcs", "--until", until)
 	}
-	d.refuse(exitUsage, "gates", "pause", "default/rcs", "--reason", strings.Repeat("x", maxReason+1))
+	d.refuse(exitUsage, "gates", "pause", "default/rcs", "--reason", strings.Repeat("x", maxText+1))
 }
 
 func TestAScopeThatIsNotThereIsRefusedWithThoseThatAre(t *testing.T) {

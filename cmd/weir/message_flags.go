@@ -71,7 +71,7 @@ func (f *messageFlags) message(flags *pflag.FlagSet, stdin io.Reader, now func()
 		if text == "" {
 			return time.Time{}
 		}
-		t, err := parseTime(text)
+		t, err := outbox.ParseTime(text)
 		if err != nil {
 			bad.Details = append(bad.Details, outbox.Detail{Field: field, Message: err.Error()})
 		}

@@ -140,7 +140,7 @@ func newDeadline(now time.Time, expiresAt, ttl string) (time.Time, error) {
 	e := outbox.Envelope{Key: "-", Body: []byte("{}"), TTL: ttl}
 	if expiresAt != "" {
 		var err error
-		if e.ExpiresAt, err = parseTime(expiresAt); err != nil {
+		if e.ExpiresAt, err = outbox.ParseTime(expiresAt); err != nil {
 			return time.Time{}, fmt.Errorf("--expires-at: %w", err)
 		}
 	}
@@ -190,8 +190,11 @@ func newResolveCommand(a *app) *cobra.Command {
 		if len(args) == 2 {
 			messageID = args[1]
 		}
-		if messageID != "" && !sent {
+		switch {
+		case messageID != "" && !sent:
 			return usageErrorf("the message id %q goes with --sent only", messageID)
+		case len(messageID) > maxText || printable(messageID) != messageID:
+			return usageErrorf("the message id has more than %d bytes, or characters that cannot be printed", maxText)
 		}
 		resolution := store.WasSent
 		switch {

@@ -250,7 +250,10 @@ func TestAnUnknownMessageLeavesOnlyByAPersonsWord(t *testing.T) {
 func TestResolveNeedsOneAnswer(t *testing.T) {
 	d := newDesk(t)
 	d.send(lineOf("k"))
-	for _, args := range [][]string{{"k"}, {"k", "--sent", "--not-sent"}, {"k", "--not-sent", "msg_7"}, {"--sent"}} {
+	for _, args := range [][]string{
+		{"k"}, {"k", "--sent", "--not-sent"}, {"k", "--not-sent", "msg_7"}, {"--sent"},
+		{"k", "--sent", "msg\x1b[2J"}, {"k", "--sent", strings.Repeat("m", maxText+1)},
+	} {
 		d.refuse(exitUsage, append([]string{"messages", "resolve"}, args...)...)
 	}
 	d.refuse(exitFailed, "messages", "resolve", "k", "--sent")

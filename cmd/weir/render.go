@@ -113,12 +113,3 @@ func relative(now time.Time, at string) string {
 	}
 	return words(now.Sub(t)) + " ago"
 }
-
-// parseTime reads a time from the command line.
-func parseTime(text string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%q is not a time in RFC 3339, such as 2026-03-28T14:30:00Z", text)
-	}
-	return t, nil
-}

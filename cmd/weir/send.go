@@ -113,8 +113,8 @@ func (a *app) submit(ctx context.Context, cfg *Config, source string, batches <-
 		if _, failed := fmt.Fprintln(a.stdout, i.tally); err == nil {
 			err = failed
 		}
-		if err == nil && i.tally.refused() > 0 {
-			err = fmt.Errorf("%d refused, the others are kept; mend those and send everything again, nothing is sent twice", i.tally.refused())
+		if err == nil {
+			err = i.refusal()
 		}
 		return err
 	})
@@ -186,6 +186,18 @@ func (i *intake) take(ctx context.Context, submissions []submission) error {
 		results = results[1:]
 	}
 	return nil
+}
+
+// refusal is nil if everything was taken. Why something was not has been said.
+func (i *intake) refusal() error {
+	switch refused := i.tally.refused(); {
+	case refused == 0:
+		return nil
+	case i.source == "":
+		return errors.New("nothing was stored")
+	default:
+		return fmt.Errorf("%d refused, the others are kept; mend those and send everything again, nothing is sent twice", refused)
+	}
 }
 
 // refuse names a submission that was not taken.

@@ -222,11 +222,14 @@ func TestWhatIsWrongWithAMessageOfFlagsIsNamedByItsField(t *testing.T) {
 		{"lane", []string{"--key", "k", "--body", "{}", "--lane", "fast"}},
 		{"lane", []string{"--key", "k", "--body", "{}", "--lane", ""}},
 		{"send_at", []string{"--key", "k", "--body", "{}", "--send-at", "noon"}},
+		{"send_at", []string{"--key", "k", "--body", "{}", "--send-at", "2030-01-01T9:00:00Z"}},
+		{"send_at", []string{"--key", "k", "--body", "{}", "--send-at", "0001-01-01T00:00:00Z"}},
 		{"ttl", []string{"--key", "k", "--body", "{}", "--ttl", "90"}},
 		{"account", []string{"--key", "k", "--body", "{}", "--account", "acme"}},
 	} {
 		code, stdout, stderr := d.run(t.Context(), strings.NewReader(""), append([]string{"send"}, c.args...)...)
-		if code != exitFailed || stdout != "accepted 0, already there 0, conflict 0, invalid 1\n" || !strings.HasPrefix(stderr, "weir: "+c.field+": ") {
+		if code != exitFailed || stdout != "accepted 0, already there 0, conflict 0, invalid 1\n" ||
+			!strings.HasPrefix(stderr, "weir: "+c.field+": ") || !strings.HasSuffix(stderr, "\nweir: nothing was stored\n") {
 			t.Errorf("weir send %q: exit %d, output %q, errors %q", c.args, code, stdout, stderr)
 		}
 	}

@@ -77,7 +77,7 @@ func TestAStartThatMustFailNamesTheCauseInOneLineAndWritesNothing(t *testing.T) 
 		"HTTP open to all":                {settings: map[string]string{"WEIR_LISTEN": "0.0.0.0:0"}, names: []string{"WEIR_LISTEN", "WEIR_ADMIN_TOKEN"}},
 		"a setting that is no duration":   {settings: map[string]string{"WEIR_RETRY_FOR": "soon"}, names: []string{"WEIR_RETRY_FOR", "soon"}},
 		"NATS port in use":                {settings: map[string]string{"WEIR_NATS_LISTEN": taken(t)}, names: []string{"WEIR_NATS_LISTEN", "in use"}, late: true},
-		"HTTP port in use":                {settings: map[string]string{"WEIR_LISTEN": taken(t)}, names: []string{"WEIR_LISTEN", "in use"}},
+		"HTTP port in use":                {settings: map[string]string{"WEIR_LISTEN": taken(t)}, names: []string{"WEIR_LISTEN", "in use"}, late: true},
 		"NATS that is not there":          {settings: map[string]string{"WEIR_NATS_URL": "nats://127.0.0.1:1"}, names: []string{"127.0.0.1:1"}, late: true},
 		"a config that is not there":      {settings: map[string]string{"WEIR_CONFIG": "none.yaml"}, names: []string{"none.yaml"}},
 		"a config that cannot be read":    {prepare: func(r *rig) { write(r.t, "weir.yaml", "accounts: [") }, names: []string{"weir.yaml"}},

@@ -26,12 +26,21 @@ func TestCommandsOnADirectoryWithoutADatabaseSaySoAndCreateNothing(t *testing.T)
 	}
 }
 
+func TestADirectoryThatCannotBeLookedIntoIsNotCalledEmpty(t *testing.T) {
+	d := newDesk(t)
+	file := write(t, "file", "")
+	if got := d.refuse(exitFailed, "status", "--data-dir", file); !strings.Contains(got, "not a directory") || strings.Contains(got, "no weir database") {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestTheStatusOfAStoppedDaemonShowsWhatWaits(t *testing.T) {
 	d := newDesk(t)
 	if code, _, stderr := d.sendLines(numbered(3)...); code != exitDone {
 		t.Fatal(stderr)
 	}
-	if got := d.do("status"); !strings.HasPrefix(got, "daemon weir is stopped") || !strings.Contains(got, "default/rcs is stopped") || !strings.Contains(got, "3 pending") {
+	if got := d.do("status"); !strings.HasPrefix(got, "daemon weir is stopped: no daemon has run yet") ||
+		strings.Count(got, "no daemon has run yet") != 2 || !strings.Contains(got, "default/rcs is stopped") || !strings.Contains(got, "3 pending") {
 		t.Errorf("status is\n%s", got)
 	}
 }

@@ -136,8 +136,8 @@ CREATE TABLE status (
 CREATE TRIGGER bucket_appears BEFORE INSERT ON messages
 WHEN NOT EXISTS (SELECT 1 FROM status WHERE scope = 'bucket:' || NEW.account || '/' || NEW.channel)
  AND NOT EXISTS (SELECT 1 FROM messages WHERE idempotency_key = NEW.idempotency_key) BEGIN -- a repeat is not inserted
-  INSERT INTO status (scope, state, since_at, heartbeat_at)
-    SELECT 'bucket:' || NEW.account || '/' || NEW.channel, state, NEW.created_at, heartbeat_at FROM status
+  INSERT INTO status (scope, state, reason, since_at, heartbeat_at)
+    SELECT 'bucket:' || NEW.account || '/' || NEW.channel, state, reason, NEW.created_at, heartbeat_at FROM status
     WHERE scope = 'daemon:' || (SELECT value FROM meta WHERE name = 'instance');
 END;
 
@@ -233,7 +233,9 @@ WITH clock AS (
 SELECT
   scope,
   iif(dead, 'stopped', state) AS state,
-  iif(dead AND state <> 'stopped', 'no heartbeat for over 15 s: the daemon is not running; start weir serve', reason) AS reason,
+  CASE WHEN dead AND state <> 'stopped' THEN 'no heartbeat for over 15 s: the daemon is not running; start weir serve'
+       WHEN dead AND reason IS NULL THEN 'no daemon has run yet: start weir serve'
+       ELSE reason END AS reason,
   strftime('%Y-%m-%dT%H:%M:%fZ', iif(dead AND state <> 'stopped', heartbeat_at, since_at) / 1000.0, 'unixepoch') AS since_at,
   strftime('%Y-%m-%dT%H:%M:%fZ', iif(dead, NULL, until_at) / 1000.0, 'unixepoch') AS until_at,
   limit_scope, rate_limit, remaining,
