@@ -31,16 +31,21 @@ func (l *lane) take() (m message) {
 type lanes struct {
 	high, ordinary lane
 	endless        bool // there is always one more ordinary message
-	highCame       int
-	out            int // messages under way
+	out            int  // messages under way
 	settled        int
 	wake           time.Duration // when the policy will be asked again by time alone
 }
 
 // open lets messages come.
 func (w *world) open() {
-	if w.HighEvery > 0 {
-		w.in(w.random(w.HighEvery), w.highComes)
+	switch {
+	case w.HighMost > 0:
+		span := float64(w.HighMost) * float64(w.HighEvery)
+		for range w.HighMost {
+			w.in(time.Duration(w.rnd.Float64()*span), w.highComes)
+		}
+	case w.HighEvery > 0:
+		w.in(0, w.highKeepComing)
 	}
 	switch {
 	case w.OrdinaryEvery > 0:
@@ -53,13 +58,14 @@ func (w *world) open() {
 	w.in(0, w.pump)
 }
 
+func (w *world) highKeepComing() {
+	w.highComes()
+	w.in(w.random(w.HighEvery), w.highKeepComing)
+}
+
 func (w *world) highComes() {
-	w.highCame++
 	w.high.fresh = append(w.high.fresh, message{high: true, came: w.now})
 	w.pump()
-	if w.highCame != w.HighMost {
-		w.in(w.random(w.HighEvery), w.highComes)
-	}
 }
 
 func (w *world) ordinaryCome() {
@@ -72,11 +78,8 @@ func (w *world) ordinaryCome() {
 
 // pump asks for as many tokens as there is work for, and again when told to.
 func (w *world) pump() {
-	wake := w.serve(&w.high, true)
-	if next := w.serve(&w.ordinary, false); wake.IsZero() || !next.IsZero() && next.Before(wake) {
-		wake = next
-	}
-	w.sleepUntil(wake)
+	high := w.serve(&w.high, true)
+	w.sleepUntil(earlier(high, w.serve(&w.ordinary, false)))
 }
 
 // serve sends what one lane may send now.

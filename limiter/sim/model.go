@@ -43,6 +43,25 @@ func (m Model) New(limit int, length time.Duration) Limit {
 	return NewWindow(limit, length, m != FirstRequest)
 }
 
+// Text says in a few words how the Model counts.
+func (m Model) Text() string {
+	switch m {
+	case FirstRequest:
+		return "windows that a request opens"
+	case SlidingLog:
+		return "a sliding log"
+	case SlidingCounter:
+		return "a sliding counter, weighted over two windows"
+	case TokenBucket:
+		return "a bucket that refills evenly"
+	}
+	return "windows aligned to the clock"
+}
+
+// Windowed tells whether the limit is whole again at the end of each window,
+// and not little by little.
+func (m Model) Windowed() bool { return m == Clock || m == FirstRequest }
+
 // UnmarshalText reads a Model's name.
 func (m *Model) UnmarshalText(text []byte) error { return unmarshal(m, text, Models()) }
 

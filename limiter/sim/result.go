@@ -50,7 +50,8 @@ type Arrival struct {
 	At      time.Duration
 	Rival   bool // not ours
 	Allowed bool
-	Left    int           // after it
+	Limit   int
+	Left    int           // of Limit, after it
 	Reset   time.Duration // when the limit is whole again
 }
 

@@ -63,8 +63,8 @@ type Scenario struct {
 	// HighEvery is the mean time between messages of the high lane, which come
 	// at random; 0 means that none come.
 	HighEvery time.Duration
-	// HighMost is after how many messages of the high lane no more come; 0
-	// means that they do not end.
+	// HighMost is how many messages of the high lane come, within HighMost
+	// times HighEvery; 0 means that they do not end.
 	HighMost int
 	// Backlog is how many ordinary messages wait from the start; the run is
 	// over when everything has been sent. 0 means that they do not end.

@@ -90,7 +90,7 @@ func (w *world) rivalTakes() {
 func (w *world) trace(d Decision, rival bool) {
 	if w.Traced {
 		w.result.Trace = append(w.result.Trace, Arrival{
-			At: w.now, Rival: rival, Allowed: d.Allowed, Left: d.Remaining, Reset: d.Reset.Sub(epoch) - w.Skew,
+			At: w.now, Rival: rival, Allowed: d.Allowed, Limit: d.Limit, Left: d.Remaining, Reset: d.Reset.Sub(epoch) - w.Skew,
 		})
 	}
 }
