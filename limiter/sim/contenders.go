@@ -26,7 +26,7 @@ func Contenders() []Contender {
 		{"even", "spreads what Remaining says evenly until Reset, in bursts of 5", newEven},
 		{"hybrid", "greedy above a fifth of the limit, even below it", newHybrid},
 		{"aimd", "ignores the headers: ever faster until a 429, then a step back", newAIMD},
-		{"fixed-rate", "golang.org/x/time/rate, set by hand to the very limit", newFixedRate},
+		{"fixed-rate", "a token bucket, golang.org/x/time/rate, set by hand to the very limit", newFixedRate},
 	}
 }
 

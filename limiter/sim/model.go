@@ -51,7 +51,7 @@ func (m Model) Text() string {
 	case SlidingLog:
 		return "a sliding log"
 	case SlidingCounter:
-		return "a sliding counter, weighted over two windows"
+		return "a sliding counter"
 	case TokenBucket:
 		return "a bucket that refills evenly"
 	}

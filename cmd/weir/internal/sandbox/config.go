@@ -173,8 +173,8 @@ func (t Tier) valid() bool {
 	return (t.Limit > 0) != (t.Times > 0) && t.Limit >= 0 && !math.IsInf(t.Times, 1) && t.After >= 0
 }
 
-// limit is what the Tier makes of the first limit; never 0, which would lift it.
-func (t Tier) limit(first int) int {
+// Of is what the Tier makes of the first limit; never 0, which would lift it.
+func (t Tier) Of(first int) int {
 	if t.Limit > 0 {
 		return t.Limit
 	}

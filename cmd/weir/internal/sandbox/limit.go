@@ -65,7 +65,7 @@ func (l *limits) peek(now time.Time, key, channel string) (d sim.Decision, limit
 // bucket gives the limit that counts a send, or nil.
 func (l *limits) bucket(now time.Time, key, channel string) *bucket {
 	for len(l.tiers) > 0 && now.Sub(l.started) >= l.tiers[0].After {
-		l.set(l.tiers[0].limit(l.cfg.Limit))
+		l.set(l.tiers[0].Of(l.cfg.Limit))
 		l.tiers = l.tiers[1:]
 	}
 	if l.limit == 0 {
