@@ -48,11 +48,7 @@ func (a *app) simulateTable(ctx context.Context, s simulation) error {
 type grid [][]cell
 
 // cell is what came of the runs of one policy before one model.
-type cell struct {
-	use   float64
-	tally sim.Tally
-	waits []time.Duration // of the high lane
-}
+type cell []sim.Result
 
 // playAll plays everything for one limit, on all processors. It calls step
 // after each run, never twice at once.
@@ -64,17 +60,17 @@ func (s *simulation) playAll(ctx context.Context, l limitSetting, step func()) (
 	for row, policy := range s.policies {
 		g[row] = make([]cell, len(s.models))
 		for column, model := range s.models {
-			for i := range s.seeds {
+			runs := make(cell, s.seeds)
+			g[row][column] = runs
+			for i := range runs {
 				group.Go(func() error {
 					r, err := play(ctx, s.run(l, model, s.seed+uint64(i)), policy, nil)
-					if err != nil {
-						return err
-					}
+					r.Times = nil // the bulk of it, and not needed
+					runs[i] = r
 					mu.Lock()
 					defer mu.Unlock()
-					g[row][column].add(r, s.seeds)
 					step()
-					return nil
+					return err
 				})
 			}
 		}
@@ -96,23 +92,16 @@ func play(ctx context.Context, c sim.Scenario, policy sim.Contender, watch func(
 	return sim.Run(c, policy.New(c)), ctx.Err()
 }
 
-func (c *cell) add(r sim.Result, runs int) {
-	c.use += r.Use / float64(runs)
-	c.tally.Accepted += r.Measured.Accepted
-	c.tally.Refused += r.Measured.Refused
-	c.waits = append(c.waits, r.HighWaits...)
-}
-
 // explain says what the figures are.
 func (s *simulation) explain(w io.Writer) error {
-	clock := fmt.Sprintf("up to %v off", mostSkew)
+	clock := fmt.Sprintf("up to %s off", brief(mostSkew))
 	if s.skewed {
 		clock = fmt.Sprintf("%v ahead", s.scenario.Skew)
 	}
 	_, err := fmt.Fprintf(w, "Used of the limit in percent, and answers of 429 for each 10,000 accepted.\n"+
-		"Endless backlog, %d requests at once, %v each way, the server's clock %s;\n"+
+		"Endless backlog, %d requests at once, %s each way, the server's clock %s;\n"+
 		"%s each, the cold start left out.\n",
-		s.scenario.MaxInFlight, s.scenario.Leg, clock, counted(s.seeds, "run"))
+		s.scenario.MaxInFlight, brief(s.scenario.Leg), clock, counted(s.seeds, "run"))
 	return err
 }
 
@@ -155,16 +144,25 @@ func (s *simulation) printCells(w io.Writer, g grid, left, right string, show fu
 }
 
 func (c cell) figures() (use, refused string) {
-	per10k := c.tally.Per10k()
-	digits := 0
+	mean, tally := 0.0, sim.Tally{}
+	for _, r := range c {
+		mean += r.Use / float64(len(c))
+		tally.Accepted += r.Measured.Accepted
+		tally.Refused += r.Measured.Refused
+	}
+	per10k, digits := tally.Per10k(), 0
 	if per10k > 0 && per10k < 9.95 {
 		digits = 1
 	}
-	return fmt.Sprintf("%.2f", 100*c.use), fmt.Sprintf("%.*f", digits, per10k)
+	return fmt.Sprintf("%.2f", 100*mean), fmt.Sprintf("%.*f", digits, per10k)
 }
 
 func (c cell) highWaits() (half, nearlyAll string) {
-	return brief(sim.Quantile(c.waits, 0.5)), brief(sim.Quantile(c.waits, 0.99))
+	var waits []time.Duration
+	for _, r := range c {
+		waits = append(waits, r.HighWaits...)
+	}
+	return brief(sim.Quantile(waits, 0.5)), brief(sim.Quantile(waits, 0.99))
 }
 
 // doneShare is how much of a simulation is over, as a progress shows it.

@@ -26,6 +26,9 @@ func (a *agenda) plan(at time.Duration, do func()) {
 // next takes the next event. There must be one.
 func (a *agenda) next() event { return heap.Pop(&a.events).(event) }
 
+// soonest is when the next event happens. There must be one.
+func (a *agenda) soonest() time.Duration { return a.events[0].at }
+
 func (a *agenda) empty() bool { return len(a.events) == 0 }
 
 // events is a heap.

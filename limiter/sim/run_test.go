@@ -95,6 +95,26 @@ type reckless struct{ *limiter.Limiter }
 
 func (r reckless) Grant(_ time.Time, _ bool, n int) (int, time.Time) { return n, time.Time{} }
 
+func TestAPolicyThatHangsUsesHardlyAnything(t *testing.T) {
+	if r := sim.Run(backlog, &hanging{Policy: sim.NewWeir(backlog)}); r.Use > 0.1 {
+		t.Errorf("%.2f is used, want next to nothing", r.Use)
+	}
+}
+
+// hanging grants one token, and says that there will be no more.
+type hanging struct {
+	sim.Policy
+	done bool
+}
+
+func (h *hanging) Grant(time.Time, bool, int) (int, time.Time) {
+	if h.done {
+		return 0, time.Time{}
+	}
+	h.done = true
+	return 1, time.Time{}
+}
+
 func TestAWatcherSeesTimePassAndMayEndTheRun(t *testing.T) {
 	s := sim.Scenario{Limit: 1000, Window: time.Second, Measured: time.Hour}
 	var seen []time.Duration

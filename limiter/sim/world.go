@@ -43,12 +43,12 @@ func Run(s Scenario, p Policy) Result {
 // play lets happen what happens until the time is over or all has been sent.
 func (w *world) play() {
 	end := w.Warm + w.Measured
-	for n := 1; !w.agenda.empty() && w.result.Done == 0; n++ {
-		e := w.agenda.next()
-		if e.at >= end {
-			w.now = end
+	for n := 1; w.result.Done == 0; n++ {
+		if w.agenda.empty() || w.agenda.soonest() >= end {
+			w.now = end // of a policy that waits for what cannot come, too
 			return
 		}
+		e := w.agenda.next()
 		w.now = e.at
 		e.do()
 		if n%watchEvery == 0 && w.Watch != nil && !w.Watch(w.now) {
