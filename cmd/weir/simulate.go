@@ -153,7 +153,11 @@ func (f simulateFlags) apply(set *pflag.FlagSet, s *simulation) error {
 			*share = -1 // none, where a scenario has a default
 		}
 	}
-	return s.run(s.limits[0], s.models[0], s.seed).Validate()
+	first := s.run(s.limits[0], s.models[0], s.seed)
+	if s.plot != "" && first.Warm+first.Measured > mostDrawn*first.Window {
+		return fmt.Errorf("--plot draws at most %d windows; choose a shorter --warm and --length", mostDrawn)
+	}
+	return first.Validate()
 }
 
 // checkRanges reports every figure that is out of its range, by its flag.

@@ -15,8 +15,9 @@ const (
 	plotWidth, plotHeight = 1000, 620
 	// mostBars is into how many bars the requests of a run are put together.
 	mostBars = 160
-	// mostBoundaries is how many windows can be told apart in a picture.
-	mostBoundaries = 60
+	// mostDrawn is how many windows a picture may have, which then are no more
+	// than a texture; up to mostBoundaries their ends can be told apart.
+	mostDrawn, mostBoundaries = 200, 60
 )
 
 // simulatePlot draws one run.

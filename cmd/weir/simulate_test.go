@@ -221,6 +221,7 @@ func TestASimulationRefusesWhatMakesNoSense(t *testing.T) {
 		{[]string{"--messages", "99999999", "--limit", "1", "--window", "1s"}, "--messages must be from 1 to 5000000"},
 		{[]string{"--messages", "5000000", "--limit", "1", "--window", "1h"}, "more than a year"},
 		{[]string{"--plot", "x.svg", "--policy", "weir,greedy"}, "take one --model and one --policy"},
+		{[]string{"--plot", "x.svg", "--length", "1h"}, "--plot draws at most 200 windows"},
 		{[]string{"--headers", "guess"}, "--headers"},
 	} {
 		code, stdout, stderr := execute(t.Context(), append([]string{"simulate"}, c.args...)...)
