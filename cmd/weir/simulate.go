@@ -29,6 +29,7 @@ type simulation struct {
 	policies []sim.Contender
 	high     float64 // share of the limit that messages of the high lane take
 	skewed   bool    // scenario.Skew holds for all seeds
+	warmed   bool    // scenario.Warm holds for all windows
 	seeds    int
 	seed     uint64 // the first
 
@@ -144,7 +145,7 @@ func (f simulateFlags) apply(set *pflag.FlagSet, s *simulation) error {
 	if s.atBest() > float64(longestPlan) {
 		return errors.New("--messages: at this limit they take more than a year, which is too long for a plan")
 	}
-	s.skewed = set.Changed("skew")
+	s.skewed, s.warmed = set.Changed("skew"), set.Changed("warm")
 	if f.resetCeil {
 		s.scenario.Rounding = sim.Ceil
 	}
@@ -177,9 +178,10 @@ func (f simulateFlags) checkRanges(set *pflag.FlagSet, s *simulation) error {
 		check(share >= 0 && share <= 1, flag, "from 0 to 1")
 	}
 	check(s.high >= 0 && s.high < 1, "high", "from 0 to below 1")
-	for flag, span := range map[string]time.Duration{"reset-jitter": c.ResetJitter, "latency": c.Leg, "warm": c.Warm, "length": c.Measured} {
-		check(span >= 0, flag, "0 or more")
-	}
+	check(c.ResetJitter >= 0, "reset-jitter", "0 or more")
+	check(c.Warm >= 0, "warm", "0 or more")
+	check(c.Leg > 0, "latency", "above 0")
+	check(c.Measured > 0 || !set.Changed("length"), "length", "above 0")
 	check(c.MaxInFlight > 0, "concurrency", "1 or more")
 	check(s.seeds > 0, "seeds", "1 or more")
 	check(s.messages > 0 && s.messages <= mostPlanned || !set.Changed("messages"), "messages", fmt.Sprintf("from 1 to %d", mostPlanned))
@@ -259,7 +261,10 @@ func (s *simulation) run(l limitSetting, model sim.Model, seed uint64) sim.Scena
 		// What is measured begins with a window of the server, since a part of
 		// one can hold all its requests or none.
 		untilNext := (l.window - c.Skew%l.window) % l.window
-		c.Warm = cmp.Or(c.Warm, 4*l.window) + untilNext
+		if !s.warmed {
+			c.Warm = 4 * l.window
+		}
+		c.Warm += untilNext
 		c.Measured = cmp.Or(c.Measured, max(12*l.window, 116*time.Second))
 	}
 	if s.high > 0 {

@@ -124,6 +124,7 @@ func TestEveryFlagReachesTheScenario(t *testing.T) {
 		{[]string{"--seed", "7"}, func(s sim.Scenario) any { return s.Seed }, uint64(7)},
 		{[]string{"--length", "9s"}, func(s sim.Scenario) any { return s.Measured }, 9 * time.Second},
 		{nil, func(s sim.Scenario) any { return s.Measured }, 116 * time.Second},
+		{[]string{"--warm", "0s", "--skew", "250ms"}, func(s sim.Scenario) any { return s.Warm }, 750 * time.Millisecond},
 		{[]string{"--warm", "9s", "--skew", "250ms"}, func(s sim.Scenario) any { return s.Warm }, 9750 * time.Millisecond},
 	} {
 		var s simulation
@@ -211,7 +212,7 @@ func TestASimulationRefusesWhatMakesNoSense(t *testing.T) {
 		{[]string{"--rival", "2"}, "--rival must be from 0 to 1, not 2"},
 		{[]string{"--seeds", "0"}, "--seeds must be 1 or more, not 0"},
 		{[]string{"--concurrency", "0"}, "--concurrency must be 1 or more, not 0"},
-		{[]string{"--latency", "-1s"}, "--latency must be 0 or more, not -1s"},
+		{[]string{"--latency", "-1s"}, "--latency must be above 0, not -1s"},
 		{[]string{"--model", "guess"}, `--model: "guess": want one of [clock `},
 		{[]string{"--policy", "guess"}, `--policy "guess": want one of [weir `},
 		{[]string{"--tier", "fast", "--limit", "1"}, `--tier: `},

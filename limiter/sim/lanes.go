@@ -32,7 +32,7 @@ type lanes struct {
 	high, ordinary lane
 	endless        bool // there is always one more ordinary message
 	out            int  // messages under way
-	settled        int
+	settled        int // of those that come to an end
 	wake           time.Duration // when the policy will be asked again by time alone
 }
 
@@ -125,6 +125,9 @@ func (w *world) sleepUntil(wake time.Time) {
 func (w *world) settle(m message) {
 	w.out--
 	w.waited(m, m.left)
+	if m.high && w.HighMost == 0 {
+		return // one of those that never end
+	}
 	if w.settled++; w.Backlog > 0 && w.settled == w.Backlog+w.HighMost {
 		w.result.Done = w.now
 	}

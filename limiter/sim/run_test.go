@@ -79,6 +79,15 @@ func TestABacklogEndsWhenAllIsSent(t *testing.T) {
 	}
 }
 
+func TestABacklogEndsBesideAHighLaneThatDoesNot(t *testing.T) {
+	s := sim.Scenario{Limit: 100, Window: time.Second, Backlog: 500, HighEvery: 50 * time.Millisecond}
+	r := sim.Run(s, sim.NewWeir(s))
+	if len(r.Waits) != 500 || len(r.HighWaits) < 50 || r.Done < 5*time.Second {
+		t.Errorf("%d of the backlog and %d urgent ones are sent after %v; want 500 and about 120 after 6s or so",
+			len(r.Waits), len(r.HighWaits), r.Done)
+	}
+}
+
 func TestWhatIsRefusedIsSentAgainAndItsWaitGoesOn(t *testing.T) {
 	s := sim.Scenario{Limit: 10, Window: time.Second, Backlog: 30}
 	r := sim.Run(s, reckless{limiter.New(limiter.Config{})})

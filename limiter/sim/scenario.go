@@ -67,7 +67,8 @@ type Scenario struct {
 	// times HighEvery; 0 means that they do not end.
 	HighMost int
 	// Backlog is how many ordinary messages wait from the start; the run is
-	// over when everything has been sent. 0 means that they do not end.
+	// over when they and HighMost others have been sent. 0 means that they do
+	// not end.
 	Backlog int
 	// OrdinaryEvery is the mean time between bursts of ordinary messages that
 	// come at random instead of waiting from the start; 0 means a backlog.
@@ -130,6 +131,7 @@ func (s Scenario) Validate() error {
 	check(s.Limit > 0, "Limit %d: must be 1 or more", s.Limit)
 	check(s.Window > 0, "Window %v: must be above 0", s.Window)
 	check(s.Measured > 0 || s.Measured == 0 && s.Backlog > 0, "Measured %v: must be above 0", s.Measured)
+	check(s.Backlog == 0 || s.OrdinaryEvery == 0, "Backlog: wants no OrdinaryEvery beside it")
 	for _, t := range s.Tiers {
 		check(t.Limit > 0 && t.After >= 0, "Tiers: %d after %v: wants a limit above 0, and a time", t.Limit, t.After)
 	}
