@@ -162,7 +162,18 @@ func (c cell) highWaits() (half, nearlyAll string) {
 	for _, r := range c {
 		waits = append(waits, r.HighWaits...)
 	}
-	return brief(sim.Quantile(waits, 0.5)), brief(sim.Quantile(waits, 0.99))
+	return inCell(sim.Quantile(waits, 0.5)), inCell(sim.Quantile(waits, 0.99))
+}
+
+// inCell is brief, but for longer spans that would not fit into a cell.
+func inCell(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return brief(d)
+	case d < time.Hour:
+		return fmt.Sprintf("%.1f min", d.Minutes())
+	}
+	return fmt.Sprintf("%.1f h", d.Hours())
 }
 
 // doneShare is how much of a simulation is over, as a progress shows it.

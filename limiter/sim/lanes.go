@@ -30,9 +30,9 @@ func (l *lane) take() (m message) {
 // lanes are all messages that are still to be sent.
 type lanes struct {
 	high, ordinary lane
-	endless        bool // there is always one more ordinary message
-	out            int  // messages under way
-	settled        int // of those that come to an end
+	endless        bool          // there is always one more ordinary message
+	out            int           // messages under way
+	settled        int           // of those that come to an end
 	wake           time.Duration // when the policy will be asked again by time alone
 }
 
