@@ -157,7 +157,7 @@ func TestAPlanTellsWhenAllIsSentAndHowLongTheHighLaneWaits(t *testing.T) {
 
 func TestAPictureShowsTheRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.svg")
-	said := simulated(t, "--limit", "100", "--window", "2s", "--rival", "0.2", "--tier", "2x@9s", "--policy", "greedy", "--plot", path)
+	said := simulated(t, "--limit", "100", "--window", "2s", "--rival", "0.2", "--tier", "2x@9s", "--policy", "greedy", "--skew", "-500ms", "--plot", path)
 	if !strings.HasPrefix(said, path+" is drawn: ") {
 		t.Errorf("it says %q", said)
 	}
