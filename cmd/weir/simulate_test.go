@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,12 +146,17 @@ func TestAPlanTellsWhenAllIsSentAndHowLongTheHighLaneWaits(t *testing.T) {
 	got := simulated(t, "--messages", "6000", "--limit", "100", "--window", "1s", "--high", "0.05")
 	for _, want := range []string{
 		"6,000 messages at 100 per 1 s, counted in windows aligned to the clock, sent by weir:\n",
-		"Done after    1 min; if it starts now, on Saturday, 28 March 2026 at 14:3",
+		"; if it starts now, on Saturday, 28 March 2026 at 14:3",
 		"High lane     300 messages, which come at random all the while\n", "(p50), 99 of 100 ", "(p99), the worst ",
-		"The others    5,700 messages, which wait from the start\n", "half of them wait 2",
+		"The others    5,700 messages, which wait from the start\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the plan does not say %q:\n%s", want, got)
+		}
+	}
+	for _, want := range []string{`half of them wait \d+ ms at most \(p50\), 99 of 100 \d+ ms`, `half of them wait (29|30|31)(\.\d)? s at most`} {
+		if !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("the plan does not match %s:\n%s", want, got)
 		}
 	}
 }
