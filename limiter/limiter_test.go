@@ -9,6 +9,9 @@ import (
 	"weir/limiter"
 )
 
+// epoch is where the time of these tests begins: a whole second on a whole minute.
+var epoch = time.Unix(1_700_000_040, 0)
+
 // api is a hand-driven server: answers are given with exactly these headers.
 type api struct {
 	t   *testing.T
