@@ -41,9 +41,8 @@ func (w *window) room(d demand) (int, time.Time) {
 func (w *window) credit(d demand) int {
 	sure := w.left - d.out - w.lost - len(w.unreported)
 	if w.confirmed && !w.predicted && w.rivals.none() {
-		// What the server has counted and nobody else can have sent is ours, and
-		// charged already: its answers are on their way.
-		sure += min(max(w.limit-w.left-w.rivals.own-w.lost-len(w.unreported), 0), d.flying)
+		// All that the server has counted is ours, answered or on the way.
+		sure = min(w.limit-w.rivals.own-w.lost, w.left+d.flying) - d.out
 	}
 	return sure - w.rivals.charge(d.now.Sub(w.leftAt)+d.rtt)
 }

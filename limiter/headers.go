@@ -18,7 +18,7 @@ type Headers struct {
 }
 
 // reported tells whether Limit, Remaining and Reset were all there.
-func (h Headers) reported() bool { return !h.Reset.IsZero() }
+func (h Headers) reported() bool { return h.Limit > 0 && !h.Reset.IsZero() }
 
 // ParseHeaders reads the limit from the headers of an answer and from the raw
 // JSON token of retry_after in the body of a 429 ("" if absent).

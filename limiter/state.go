@@ -11,6 +11,8 @@ const (
 	ModeUnknown = "unknown"
 	// ModeWindow means that the server's fixed window is followed.
 	ModeWindow = "window"
+	// ModeRefill means that the server gives back what was used all the time.
+	ModeRefill = "refill"
 	// ModePaced means that the server does not tell its limit, and the pace is
 	// found by trying.
 	ModePaced = "paced"
@@ -48,6 +50,8 @@ func (l *Limiter) State(now time.Time) State {
 	switch {
 	case l.windowed():
 		l.win.describe(&s)
+	case l.refilling():
+		l.lev.describe(&s, now)
 	case l.pace.blocked || l.pace.bucket != nil:
 		l.pace.describe(&s, now)
 	}
@@ -78,6 +82,21 @@ func (w *window) describe(s *State) {
 	}
 	if w.parked() {
 		s.Parked, s.Until = true, w.end
+	}
+}
+
+func (v *level) describe(s *State, now time.Time) {
+	v.advance(now)
+	perSec, _ := v.perSec()
+	s.Mode, s.Rate = ModeRefill, perSec
+	if perSec > 0 {
+		s.Window = seconds(float64(v.limit) / perSec).Round(time.Millisecond)
+	}
+	left := min(max(int(v.best().left), 0), v.limit)
+	s.Reason = fmt.Sprintf("a limit that refills all the time: %d of %d left, %.3g more each second", left, v.limit, perSec)
+	if v.parked(now) {
+		s.Parked, s.Until = true, v.trial
+		s.Reason = fmt.Sprintf("429: the limit of %d is used up", v.limit)
 	}
 }
 

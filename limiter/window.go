@@ -23,6 +23,9 @@ type sample struct {
 	sent, received time.Time
 	refused        bool // 429
 	success        bool // 2xx
+	seq            int  // the request's number
+	out            int  // tokens that are out now
+	overlap        int  // requests that may have overtaken this one or been overtaken
 }
 
 // window follows the server's fixed window through the answers.
@@ -61,7 +64,6 @@ type window struct {
 	rivals  rivals
 	checks  checks
 	kind    kind
-	before  bool // Remaining does not count its own request
 }
 
 func (w *window) known() bool { return !w.reset.IsZero() }
@@ -81,13 +83,6 @@ func (w *window) parked() bool {
 // report takes an answer that carries Limit, Remaining and Reset.
 func (w *window) report(a sample, c *offset) {
 	w.trying = false
-	w.before = w.before || a.success && a.Remaining == a.Limit
-	switch {
-	case a.refused:
-		a.Remaining = 0
-	case w.before:
-		a.Remaining = max(a.Remaining-1, 0)
-	}
 	if c.known() {
 		w.kind.span = max(w.kind.span, c.earliest(a.Reset).Sub(a.received))
 	}
@@ -123,7 +118,7 @@ func (w *window) merge(a sample) {
 	case a.Remaining <= w.left:
 		w.left, w.leftAt, w.refused = a.Remaining, a.received, w.refused || a.refused
 	case !w.refused && !a.sent.Before(w.leftAt):
-		w.kind.suspect()
+		w.kind.suspect(1)
 	}
 	if a.refused {
 		w.guess = a.guess()
@@ -144,20 +139,37 @@ func (w *window) settle(sent time.Time) {
 
 // next takes a report from a window after the current one.
 func (w *window) next(a sample, c *offset) {
+	opened := !w.confirmed && !a.sent.Before(w.opened)
 	promised := w.confirmed && !w.predicted && c.known()
-	if promised && a.received.Before(c.earliest(w.reset).Add(-rounding)) {
-		w.kind.suspect()
-	} else {
+	switch {
+	case promised && a.received.Before(c.earliest(w.reset).Add(-rounding)):
+		w.kind.suspect(1)
+	case w.predicted && a.refused && w.scant(w.limit-w.left+a.out+1):
+		w.kind.suspect(2)
+	case w.incomplete(a) && opened:
+		w.kind.suspect(2 * doubtful)
+	case w.incomplete(a):
+		w.kind.suspect(1)
+	default:
 		w.kind.orderly()
 		w.learn(a.Reset.Sub(w.reset))
 	}
-	if !w.confirmed && !a.sent.Before(w.opened) && a.Remaining >= a.Limit/2 {
+	if opened && a.Remaining >= a.Limit/2 {
 		w.trust.good++
 	}
 	if w.predicted && a.refused {
 		w.checks.passed()
 	}
 	w.enter(a)
+}
+
+// scant tells whether n is so far from the limit that nothing else explains it.
+func (w *window) scant(n int) bool { return 10*n < 7*w.limit }
+
+// incomplete tells whether a window lacks from its beginning what neither our
+// requests that are out nor other clients explain.
+func (w *window) incomplete(a sample) bool {
+	return a.Limit == w.limit && !w.predicted && w.rivals.perSec < 0.01 && w.scant(a.Remaining+a.out+1)
 }
 
 // learn takes the distance of two Resets as the length unless a shorter one was
@@ -191,7 +203,7 @@ func (w *window) enter(a sample) {
 // end: it is open for at most as long as the rounding can hide.
 func (w *window) tooEarly(a sample, c *offset) {
 	if w.trust.floor && !a.refused {
-		w.kind.suspect()
+		w.kind.suspect(1)
 	}
 	if w.byLength {
 		w.atLeast = w.length + rounding
@@ -308,6 +320,9 @@ func (w *window) bound(c *offset) {
 func (w *window) roll(now time.Time, out int) {
 	if !w.confirmed || w.end.IsZero() || now.Before(w.end) {
 		return
+	}
+	if w.refused && w.rivals.watched && w.kind.silent >= silence && w.scant(w.rivals.own+out) {
+		w.kind.suspect(2)
 	}
 	w.rivals.end(w.limit-w.left, out)
 	w.opening = opening{width: 1}
