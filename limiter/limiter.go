@@ -53,6 +53,7 @@ type Limiter struct {
 	clock  offset
 	win    window
 	pace   pacer
+	odd    oddities
 }
 
 // Ticket stands for one request on the wire.
@@ -142,6 +143,7 @@ func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
 		refused: a.Status == http.StatusTooManyRequests,
 		success: a.Status >= 200 && a.Status < 300,
 	}
+	l.odd.sift(&s, &l.clock)
 	l.learn(s)
 }
 
@@ -241,7 +243,7 @@ func (l *Limiter) share(now time.Time) float64 {
 func (l *Limiter) learn(s sample) {
 	wasWindow := l.windowed()
 	switch {
-	case s.reported() && l.plausible(s):
+	case s.reported():
 		l.win.report(s, &l.clock)
 	case wasWindow && !l.win.bare(s, &l.clock):
 		l.pace.follow(s.received, l.win.rivals.own, l.win.first)
@@ -259,19 +261,6 @@ func (l *Limiter) learn(s sample) {
 	} else {
 		l.pace.admitted(s.sent, s.received, l.cfg.MaxInFlight)
 	}
-}
-
-// plausible tells whether Reset can be the end of a window now.
-func (l *Limiter) plausible(s sample) bool {
-	server, slack := s.Date, rounding
-	if server.IsZero() {
-		server = s.received.Add(l.clock.middle())
-		if slack = 10 * time.Second; !l.clock.known() {
-			slack = time.Hour
-		}
-	}
-	ahead := s.Reset.Sub(server)
-	return ahead >= -slack && ahead <= 25*time.Hour
 }
 
 // measure follows the usual round trip. What takes far longer counts for little.
