@@ -22,7 +22,8 @@ type account struct {
 
 	key      APIKey
 	buckets  []*bucket
-	stranger int64 // the message that something else than the API answered last; 0: none since
+	stranger int64       // the message that something else than the API answered last; 0: none since
+	watch    *scopeWatch // nil: there is but one channel
 }
 
 func newAccount(cfg Account, d *Config) (*account, error) {
@@ -36,7 +37,11 @@ func newAccount(cfg Account, d *Config) (*account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dispatcher: %w", err)
 	}
-	return &account{cfg: cfg, client: client, scope: Scope(cfg.BaseURL, cfg.Name), key: key}, nil
+	a := &account{cfg: cfg, client: client, scope: Scope(cfg.BaseURL, cfg.Name), key: key}
+	if len(cfg.Channels) > 1 {
+		a.watch = newScopeWatch(cfg.Channels)
+	}
+	return a, nil
 }
 
 // keyGate names the gate that holds the account while the API refuses its key.

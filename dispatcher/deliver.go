@@ -39,6 +39,7 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 
 	d.mu.Lock()
 	d.learn(x, key, answer, &judgement)
+	d.watchScope(x.b, answer, verdict, seen)
 	d.freeWorker(x)
 	d.mu.Unlock()
 

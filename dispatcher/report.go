@@ -110,7 +110,7 @@ func (d *Dispatcher) gauges() []Gauges {
 func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	s := b.limiter.State(now)
 	g := Gauges{
-		Bucket: b.Bucket, State: Running, LimitScope: b.account.limitScope(),
+		Bucket: b.Bucket, State: Running, LimitScope: string(b.account.limitScope()),
 		Window: s.Window, SentLastMinute: b.sent.total(now),
 		LastRequestID: b.last.requestID, LastErrorCode: b.last.errorCode,
 	}
@@ -139,7 +139,7 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	}
 	if g.State == Running || g.State == Parked {
 		g.Rate = b.rate(s, now)
-		g.Reason = join(g.Reason, oddLimit(s, now))
+		g.Reason = join(join(g.Reason, oddLimit(s, now)), b.misjudged())
 	}
 	if g.Since.IsZero() {
 		g.Since = b.shown.Since
@@ -182,11 +182,11 @@ func (b *bucket) rate(s limiter.State, now time.Time) float64 {
 	return float64(b.sent.total(now)) / 60
 }
 
-func (a *account) limitScope() string {
+func (a *account) limitScope() limitScope {
 	if a.cfg.SharedLimit {
-		return "key"
+		return perKey
 	}
-	return "channel"
+	return perChannel
 }
 
 // readRefusedKey looks for another key where the API refuses the one at hand.
