@@ -64,6 +64,7 @@ type Limiter struct {
 	win    window
 	lev    level
 	pace   pacer
+	odd    oddities
 }
 
 // Ticket stands for one request on the wire.
@@ -166,6 +167,7 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 		success: a.Status >= 200 && a.Status < 300,
 		seq:     t.seq, out: l.held + l.flying, overlap: l.seq - t.answered,
 	}
+	l.odd.sift(&s, &l.clock)
 	if !s.reported() {
 		return s
 	}
@@ -289,9 +291,8 @@ func (l *Limiter) share(now time.Time) float64 {
 
 // learn hands an answer to whoever can use it.
 func (l *Limiter) learn(s sample) {
-	reported := s.reported() && l.plausible(s)
 	if s.success {
-		l.win.kind.heard(reported)
+		l.win.kind.heard(s.reported())
 	}
 	if s.refused {
 		l.lev.history.drop(s.seq)
@@ -299,7 +300,7 @@ func (l *Limiter) learn(s sample) {
 	}
 	led := l.refilling()
 	switch {
-	case reported:
+	case s.reported():
 		l.lev.report(s, l.rtt, l.win.kind.span)
 		l.win.report(s, &l.clock)
 	case l.windowed() && !l.win.bare(s, &l.clock):
@@ -333,19 +334,6 @@ func (l *Limiter) tryPace(s sample) {
 	} else {
 		l.pace.admitted(s.sent, s.received, l.cfg.MaxInFlight)
 	}
-}
-
-// plausible tells whether Reset can be the end of a window now.
-func (l *Limiter) plausible(s sample) bool {
-	server, slack := s.Date, rounding
-	if server.IsZero() {
-		server = s.received.Add(l.clock.middle())
-		if slack = 10 * time.Second; !l.clock.known() {
-			slack = time.Hour
-		}
-	}
-	ahead := s.Reset.Sub(server)
-	return ahead >= -slack && ahead <= 25*time.Hour
 }
 
 // measure follows the usual round trip. What takes far longer counts for little.

@@ -32,6 +32,9 @@ type State struct {
 	Until       time.Time
 	Reason      string  // one line for people
 	Rate        float64 // expected requests per second while there is work; 0: unknown
+	Odd         int     // answers whose limit made no sense, or only in part
+	LastOdd     string  // what it was in the last of them, as Headers.Odd
+	LastOddAt   time.Time
 }
 
 // State tells what is known now.
@@ -39,7 +42,7 @@ func (l *Limiter) State(now time.Time) State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now = l.advance(now)
-	s := State{Mode: ModeUnknown, Reason: "the limit is not known yet"}
+	s := State{Mode: ModeUnknown, Reason: "the limit is not known yet", Odd: l.odd.count, LastOdd: l.odd.last, LastOddAt: l.odd.at}
 	if l.clock.known() {
 		s.ClockKnown, s.ClockOffset = true, l.clock.middle()
 	}
