@@ -68,6 +68,8 @@ func (w *window) trial(d demand) (int, time.Time) {
 	}
 	at := w.leftAt.Add(max(2*w.length, longestPark))
 	switch {
+	case w.unsure():
+		at = w.leftAt.Add(min(firstDoubt<<min(w.doubted-1, 16), longestPark))
 	case w.predicted && (w.length == 0 || w.checks.due <= 0):
 		at = d.now
 	case w.left > w.lost+len(w.unreported):
@@ -105,7 +107,7 @@ func (w *window) melted(d demand, n int) time.Time {
 // melt gives when the reserve is gone, early enough for the last of it to be
 // used, and how long it melts.
 func (w *window) melt(d demand) (last time.Time, length time.Duration) {
-	if w.end.IsZero() {
+	if w.end.IsZero() || w.unsure() {
 		return time.Time{}, 0
 	}
 	if length = w.length; length == 0 {

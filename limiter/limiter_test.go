@@ -365,6 +365,24 @@ func TestAParkOnAFarResetIsProbedAfterAQuarterOfAnHour(t *testing.T) {
 	}
 }
 
+func TestAServerWithoutDateThatIsHoursAheadIsAskedSoon(t *testing.T) {
+	a := newAPI(t)
+	tell := func(ticket limiter.Ticket, status, remaining int, wait time.Duration) {
+		a.lim.Answered(ticket, a.now, limiter.Answer{Status: status, Headers: limiter.Headers{
+			Limit: 10, Remaining: remaining, Reset: epoch.Add(2 * time.Hour), RetryAfter: wait,
+		}})
+	}
+	tell(a.send(), 200, 0, 0)
+	a.pass(4 * time.Second)
+	a.want(0)
+	a.pass(time.Second)
+	ticket := a.send()
+	tell(ticket, 429, 0, 3*time.Second)
+	a.want(0)
+	a.pass(3 * time.Second)
+	a.want(1)
+}
+
 // TestNothingEverHangs drives a limiter with anything a server could say and
 // then, with nothing under way, wants a token within a window and a second.
 func TestNothingEverHangs(t *testing.T) {

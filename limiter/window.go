@@ -13,6 +13,9 @@ const (
 	doubtful = 3
 	// stragglers is how many answers of one window may be counted in the next.
 	stragglers = 4
+	// firstDoubt is how long the word of a clock that may be hours off is taken
+	// for it that a window is still used up, before a request asks.
+	firstDoubt = 5 * time.Second
 	// longestPark bounds the wait for a Reset that nothing else confirms.
 	longestPark = 15 * time.Minute
 )
@@ -49,8 +52,10 @@ type window struct {
 	first     time.Time // first answer
 	end       time.Time // the latest time at which it ends; zero: unknown
 	byLength  bool      // end rests on first and length
+	supposed  bool      // end rests on guess
 	extra     time.Time // not before this: a refusal came after the computed end
 	guess     time.Time // instead of Reset while the server's clock is unknown
+	doubted   int       // how often guess was only Reset, by a clock that may be hours off
 
 	left       int // least Remaining
 	leftAt     time.Time
@@ -121,7 +126,7 @@ func (w *window) merge(a sample) {
 		w.kind.suspect(1)
 	}
 	if a.refused {
-		w.guess = a.guess()
+		w.suppose(a)
 	} else {
 		w.rivals.own++
 	}
@@ -192,7 +197,8 @@ func (w *window) enter(a sample) {
 	if a.Limit != w.limit {
 		w.limit, w.changed = a.Limit, a.received
 	}
-	w.reset, w.guess, w.extra = a.Reset, a.guess(), time.Time{}
+	w.reset, w.extra, w.doubted = a.Reset, time.Time{}, 0
+	w.suppose(a)
 	w.left, w.leftAt, w.refused = a.Remaining, a.received, a.refused
 	w.confirmed, w.predicted = true, false
 	w.unreported = w.unreported[:0]
@@ -298,21 +304,21 @@ func (w *window) bound(c *offset) {
 	if !w.confirmed {
 		return
 	}
-	w.end, w.byLength = time.Time{}, false
+	w.end, w.byLength, w.supposed = time.Time{}, false, false
 	switch {
 	case w.predicted, !c.known() && w.length > 0:
 	case !c.known():
-		w.end = w.guess
+		w.end, w.supposed = w.guess, true
 	case w.trust.floor:
 		w.end = c.latest(w.reset).Add(rounding)
 	default:
 		w.end = c.latest(w.reset)
 	}
 	if by := w.first.Add(w.length); w.length > 0 && !w.first.IsZero() && (w.end.IsZero() || by.Before(w.end)) {
-		w.end, w.byLength = by, true
+		w.end, w.byLength, w.supposed = by, true, false
 	}
 	if w.extra.After(w.end) {
-		w.end, w.byLength = w.extra, false
+		w.end, w.byLength, w.supposed = w.extra, false, false
 	}
 }
 
@@ -341,10 +347,14 @@ func (w *window) roll(now time.Time, out int) {
 // few is how many requests may meet a window that is not known for sure.
 func (w *window) few() int { return min(max(w.limit/8, 4), 16) }
 
-// guess is when a window ends as far as one answer tells without Date.
-func (a sample) guess() time.Time {
+// suppose tells when a window ends as far as one answer tells without Date.
+func (w *window) suppose(a sample) {
+	w.guess = a.Reset
+	w.doubted++
 	if a.RetryAfter > 0 {
-		return a.received.Add(a.RetryAfter)
+		w.guess, w.doubted = a.received.Add(a.RetryAfter), 0
 	}
-	return a.Reset
 }
+
+// unsure tells whether the end rests on a clock that may be hours off.
+func (w *window) unsure() bool { return w.supposed && w.doubted > 0 }
