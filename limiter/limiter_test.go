@@ -134,7 +134,7 @@ func TestARefusalParksUntilTheWindowEnds(t *testing.T) {
 	if wait := retryAt.Sub(epoch); wait < 10*time.Second || wait > 11*time.Second {
 		t.Errorf("parked until %v, want the end of the window at 10s to 11s", wait)
 	}
-	if s := a.lim.State(a.now); !s.Parked || !s.Until.Equal(retryAt) || s.Reason != "429: the limit of 10 is used up" {
+	if s := a.lim.State(a.now); !s.Parked || !s.Until.Equal(retryAt) || s.Reason != "429: all 10 used, opens 22:14:10.0" {
 		t.Errorf("state says %+v", s)
 	}
 	a.now = retryAt
@@ -466,7 +466,7 @@ func ExampleLimiter() {
 	// Output:
 	// granted while nothing is known: 1
 	// granted after an answer: 10
-	// 99 of 100 left in this window
+	// 99 left of 100
 }
 
 func BenchmarkGrantSentAnswered(b *testing.B) {

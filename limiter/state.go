@@ -62,7 +62,32 @@ func (l *Limiter) State(now time.Time) State {
 		s.Parked, s.Until = true, l.parked
 		s.Reason = "parked before the restart"
 	}
+	if s.Parked {
+		s.Reason += ", opens " + s.Until.UTC().Format("15:04:05.0")
+	}
+	if s.ClockOffset.Abs() >= tellOffset {
+		s.Reason += fmt.Sprintf(", server clock %+.1f s", s.ClockOffset.Seconds())
+	}
 	return s
+}
+
+// tellOffset is the difference of the clocks from which on people are told.
+const tellOffset = time.Second
+
+// allowance names a limit and its window, as far as they are known.
+func allowance(limit int, window time.Duration) string {
+	if window <= 0 {
+		return fmt.Sprint(limit)
+	}
+	return fmt.Sprintf("%d per %v", limit, window)
+}
+
+// used says that a limit is used up, and whether a refusal showed it.
+func used(allowance string, refused bool) string {
+	if refused {
+		return "429: all " + allowance + " used"
+	}
+	return "all " + allowance + " used"
 }
 
 func (w *window) describe(s *State) {
@@ -72,17 +97,14 @@ func (w *window) describe(s *State) {
 	}
 	if !w.confirmed {
 		s.Remaining = w.limit
-		s.Reason = "the window has ended, the next one is being opened"
+		s.Reason = fmt.Sprintf("%s, the next window is being opened", allowance(w.limit, w.length))
 		return
 	}
-	s.Reason = fmt.Sprintf("%d of %d left in this window", w.left, w.limit)
 	if w.left > 0 {
+		s.Reason = fmt.Sprintf("%d left of %s", w.left, allowance(w.limit, w.length))
 		return
 	}
-	s.Reason = fmt.Sprintf("the limit of %d is used up", w.limit)
-	if w.refused {
-		s.Reason = fmt.Sprintf("429: the limit of %d is used up", w.limit)
-	}
+	s.Reason = used(allowance(w.limit, w.length), w.refused)
 	if w.parked() {
 		s.Parked, s.Until = true, w.end
 	}
@@ -93,13 +115,14 @@ func (v *level) describe(s *State, now time.Time) {
 	perSec, _ := v.perSec()
 	s.Mode, s.Rate = ModeRefill, perSec
 	if perSec > 0 {
-		s.Window = seconds(float64(v.limit) / perSec).Round(time.Millisecond)
+		window := seconds(float64(v.limit) / perSec)
+		s.Window = window.Round(max(window/100, time.Millisecond).Truncate(time.Millisecond))
 	}
-	left := min(max(int(v.best().left), 0), v.limit)
-	s.Reason = fmt.Sprintf("a limit that refills all the time: %d of %d left, %.3g more each second", left, v.limit, perSec)
+	s.Remaining = min(max(int(v.best().left), 0), v.limit)
+	s.Reason = fmt.Sprintf("%d left of %s, refilled all the time", s.Remaining, allowance(v.limit, s.Window))
 	if v.parked(now) {
 		s.Parked, s.Until = true, v.trial
-		s.Reason = fmt.Sprintf("429: the limit of %d is used up", v.limit)
+		s.Reason = used(allowance(v.limit, s.Window), true)
 	}
 }
 
