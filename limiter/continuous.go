@@ -18,7 +18,7 @@ const (
 	// eager and patient are how many times as fast as the refill what is left
 	// over is used up, were all of the limit left: as the only client, and
 	// beside others, to whom a gap would fall that a hurry leaves behind.
-	eager, patient = 16, 4
+	eager, patient = 16, 3
 	// whole is the share of the limit from which on we count as its only client.
 	whole = 0.8
 )
@@ -69,20 +69,22 @@ func (v *level) best() *forecast {
 }
 
 // perSec is the refill that we can count on, 0 if unknown, and whether it is
-// about all of the limit.
+// about all of the limit. A log that others use seems to have a longer span, so
+// Reset goes before it.
 func (v *level) perSec() (perSec float64, alone bool) {
 	perSec = v.meter.perSec
-	for _, span := range [...]time.Duration{v.history.span, v.span} {
-		if span <= 0 {
-			continue
-		}
-		most := float64(v.limit) / span.Seconds()
-		if perSec == 0 || perSec > whole*most && perSec < most {
-			perSec = most // a counter that was not used up does not show its refill
-		}
-		alone = alone || perSec > whole*most
+	span := v.span
+	if span <= 0 {
+		span = v.history.span
 	}
-	return perSec, alone
+	if span <= 0 {
+		return perSec, false
+	}
+	most := float64(v.limit) / span.Seconds()
+	if perSec == 0 || perSec > whole*most && perSec < most {
+		perSec = most // a counter that was not used up does not show its refill
+	}
+	return perSec, perSec > whole*most
 }
 
 // few is how many requests may go on a forecast alone.
@@ -112,11 +114,8 @@ func (v *level) report(a sample, rtt, span time.Duration) {
 	if !a.refused {
 		v.refusals = 0
 		v.margin *= 1 - 1e-4
-		if arrived := a.received.Add(-rtt); arrived.After(a.sent) {
-			v.history.delay(a.seq, arrived)
-		}
 	}
-	if a.seq < v.seq || a.received.Sub(a.sent) > 3*rtt+10*time.Millisecond {
+	if a.seq < v.seq {
 		return // overtaken: others tell more
 	}
 	v.seq = a.seq
