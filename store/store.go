@@ -254,6 +254,14 @@ func (s *Store) afterCommit(c *committed) {
 	}
 }
 
+// FeedAnew makes the feed, if there is one, feed everything again: the work
+// queue has lost what it held.
+func (s *Store) FeedAnew() {
+	if f := s.feed.Load(); f != nil {
+		f.forgetAll()
+	}
+}
+
 func (s *Store) onForeignWrite() {
 	if f := s.feed.Load(); f != nil {
 		f.lookEverywhere()
