@@ -199,7 +199,8 @@ func (d *Dispatcher) fetch(ctx context.Context, b *bucket, lane int) error {
 		refs, err := d.cfg.Source.FetchWork(ctx, b.Bucket, outbox.Lanes[lane], room)
 		if err != nil {
 			if ctx.Err() == nil {
-				d.cfg.Log.Warn("work cannot be fetched now; trying again", "bucket", b.String(), "error", err, "in", fetchRetry)
+				// Debug: the source says once what its trouble is, and so does the status.
+				d.cfg.Log.Debug("work cannot be fetched now; trying again", "bucket", b.String(), "error", err, "in", fetchRetry)
 				pause(ctx, fetchRetry)
 			}
 			continue

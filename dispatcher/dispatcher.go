@@ -118,6 +118,7 @@ type Dispatcher struct {
 	bulk     tally // of the bulk lane, over all buckets
 	stopping bool
 	failure  error // of the ledger: nothing more can be sent
+	trouble  Gate  // of the source, as it is stored; without a reason: none
 
 	work sync.WaitGroup // claims and deliveries under way
 }

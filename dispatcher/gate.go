@@ -28,6 +28,7 @@ const (
 	ByNotAPI       = "not_api"
 	ByFailures     = "failures"
 	ByLimit        = "limit"
+	BySource       = "queue" // shown only: what is at hand may go
 )
 
 // Gate is why a scope does not send now.

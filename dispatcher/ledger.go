@@ -13,6 +13,8 @@ import (
 // may come.
 type Source interface {
 	FetchWork(ctx context.Context, bucket outbox.Bucket, lane outbox.Lane, most int) ([]outbox.Ref, error)
+	// Trouble is why it gives nothing now, for people; empty if nothing is in the way.
+	Trouble() string
 }
 
 // Ledger is the record of every message. What its methods return from is on

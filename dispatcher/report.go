@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weir/limiter"
+	"weir/outbox"
 )
 
 // Of what follows, gaugesOf, rate and restorePark need d.mu.
@@ -48,11 +49,40 @@ func (d *Dispatcher) publish(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := d.publishTrouble(ctx); err != nil {
+		return err
+	}
 	gauges := d.gauges()
 	if err := d.publishParks(ctx, gauges); err != nil {
 		return err
 	}
 	return d.cfg.Board.Report(ctx, gauges)
+}
+
+// publishTrouble keeps a stored gate equal to what the source says of itself, so
+// that the daemon's row explains why nothing new is sent.
+func (d *Dispatcher) publishTrouble(ctx context.Context) error {
+	reason := d.cfg.Source.Trouble()
+	d.mu.Lock()
+	before := d.trouble
+	d.mu.Unlock()
+	if reason == before.Reason {
+		return nil
+	}
+	now := Gate{Scope: outbox.DaemonScope(d.cfg.Instance), Kind: Degraded, Reason: reason, Since: d.cfg.Now(), SetBy: BySource}
+	var err error
+	if reason == "" {
+		err = d.cfg.Board.DropGate(ctx, now)
+	} else {
+		if before.Reason != "" {
+			now.Since = before.Since
+		}
+		err = d.cfg.Board.PutGate(ctx, now)
+	}
+	d.mu.Lock()
+	d.trouble = now
+	d.mu.Unlock()
+	return err
 }
 
 // publishParks keeps the stored parks equal to those of the limiters. A wait
@@ -123,6 +153,8 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	switch gate := d.gates.strongest(b); {
 	case gate != nil:
 		g.State, g.Reason, g.Since, g.Until = gate.Kind, gate.Reason, gate.Since, gate.Until
+	case d.trouble.Reason != "":
+		g.State, g.Reason, g.Since = d.trouble.Kind, d.trouble.Reason, d.trouble.Since
 	case s.Parked:
 		g.State, g.Reason, g.Until = Parked, s.Reason, s.Until
 		if now.Before(b.park.until) {
@@ -227,8 +259,12 @@ func (d *Dispatcher) Restore(stored []Gate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, g := range stored {
-		if g.Kind == Parked {
+		switch {
+		case g.Kind == Parked:
 			d.restorePark(g, now)
+			continue
+		case g.SetBy == BySource:
+			d.trouble = g
 			continue
 		}
 		if latest := now.Add(longestHold); g.Kind != Paused && g.Until.After(latest) {

@@ -366,3 +366,25 @@ func TestAPauseThatIsReadWhenItEndsLeavesTheTable(t *testing.T) {
 		}
 	})
 }
+
+func TestTroubleOfTheSourceIsShownAndInNobodysWay(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		stored := Gate{Scope: "daemon:weir", Kind: Degraded, SetBy: BySource, Reason: "before", Since: time.Now().Add(-time.Hour)}
+		if err := r.PutGate(r.Context(), stored); err != nil {
+			r.Fatal(err)
+		}
+		r.d.Restore(r.stored())
+		r.setTrouble("no queue")
+		r.add(rcs, outbox.Normal, "a")
+		r.start()
+		r.waitShown(rcs, Degraded, "no queue")
+		r.waitShown(email, Degraded, "no queue")
+		if gates := r.stored(); len(gates) != 1 || gates[0].Reason != "no queue" || gates[0].Scope != "daemon:weir" {
+			r.Errorf("stored %+v", gates)
+		}
+		r.waitAllSent(time.Second)
+		r.setTrouble("")
+		r.waitShown(rcs, Running, "")
+		r.waitNoGates(time.Second)
+	})
+}

@@ -86,8 +86,8 @@ func (q *Queue) takeIntake(ctx context.Context) error {
 }
 
 func (q *Queue) runSend(ctx context.Context, ledger Ledger) error {
-	source := newPuller(q.intake)
 	failing := newTrouble(q.cfg.Log, "intake from weir.send")
+	source := newPuller(q.intake, q.untilCut())
 	for {
 		msgs, err := source.next(ctx, intakeBatch)
 		if err == nil {
@@ -97,8 +97,15 @@ func (q *Queue) runSend(ctx context.Context, ledger Ledger) error {
 			}
 			continue
 		}
+		source = newPuller(q.intake, q.untilCut())
+		if errors.Is(err, errCut) || q.awaitConnection(ctx) {
+			continue // what is said of the connection is said elsewhere
+		}
 		if err := q.intakeError(ctx, err); err != nil || ctx.Err() != nil {
 			return err
+		}
+		if q.awaitConnection(ctx) {
+			continue
 		}
 		if failing.wait(ctx, err) != nil {
 			return nil

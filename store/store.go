@@ -11,6 +11,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,10 @@ var (
 	ErrCorrupt = errors.New("store: not an intact weir database")
 	// ErrNetworkFS is returned when the data directory lies on a network file system.
 	ErrNetworkFS = errors.New("store: data directory is on a network file system")
+	// ErrOwner is returned when the data directory is another user's.
+	ErrOwner = errors.New("store: data directory of another user")
+	// ErrOpenDir is returned when others than its owner can enter the data directory, and it is not for weir to close.
+	ErrOpenDir = errors.New("store: data directory open to others")
 	// ErrEpochLost is the end of a daemon whose database another daemon has taken over.
 	ErrEpochLost = errors.New("store: another daemon has taken over this database")
 	// ErrNotFound is returned when no message has the key.
@@ -54,7 +59,8 @@ var (
 
 // Config says where the database is and who writes it.
 type Config struct {
-	// Dir is the data directory; created with mode 0700 if missing.
+	// Dir is the data directory; created with mode 0700 if missing, and closed to
+	// others if empty.
 	Dir string
 	// Instance names the daemon's row in the status table. Defaults to "weir".
 	Instance string
@@ -86,7 +92,8 @@ type Store struct {
 
 // Open opens the data directory as its one daemon: it takes the lock, checks
 // and migrates the database and begins a new epoch. It returns ErrInUse,
-// ErrNetworkFS, ErrCorrupt or ErrNewer without having changed a database.
+// ErrNetworkFS, ErrOwner, ErrOpenDir, ErrCorrupt or ErrNewer without having
+// changed a database.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
@@ -109,7 +116,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // Attach opens the data directory for a command, beside a daemon or without
 // one. An empty directory gets a new database; one that waits for a migration
 // is refused with ErrOlder, since a running daemon may be of that older version.
-// It also returns ErrNetworkFS, ErrCorrupt or ErrNewer.
+// It also returns ErrNetworkFS, ErrOwner, ErrOpenDir, ErrCorrupt or ErrNewer.
 func Attach(ctx context.Context, cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
@@ -118,9 +125,12 @@ func Attach(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 // Exists reports whether the data directory holds a database. The error says
-// that one cannot look.
+// that one cannot look, and is ErrOwner if it is another user's.
 func Exists(dir string) (bool, error) {
 	_, err := os.Stat(filepath.Join(dir, fileName))
+	if errors.Is(err, fs.ErrPermission) {
+		err = cmp.Or(checkOwner(dir), err)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -137,7 +147,7 @@ type opener struct {
 
 var (
 	asDaemon  = opener{look: 250 * time.Millisecond, migrate: (*migrator).upgrade}
-	asCommand = opener{look: 25 * time.Millisecond, migrate: (*migrator).create}
+	asCommand = opener{look: 25 * time.Millisecond, migrate: (*migrator).refuseOlder}
 )
 
 func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
@@ -146,6 +156,9 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := ensureDatabase(ctx, cfg.Dir, cfg.Instance); err != nil {
+		return nil, err
 	}
 	path := filepath.Join(cfg.Dir, fileName)
 	if err := checkFile(ctx, path, as.look); err != nil {
@@ -184,6 +197,7 @@ const (
 	readerPragmas     = "_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
 	checkpointPragmas = "_busy_timeout=0&_synchronous=FULL&_mutex=no"
 	checkPragmas      = "mode=ro&_busy_timeout=5000&_query_only=1"
+	headerPragmas     = "mode=ro&immutable=1" // without -wal: SQLite makes no file
 )
 
 func dsn(path, pragmas string) string {
@@ -251,6 +265,14 @@ func (s *Store) afterCommit(c *committed) {
 	}
 	if s.cfg.OnSettled != nil && len(c.settled) > 0 {
 		s.cfg.OnSettled(c.settled)
+	}
+}
+
+// FeedAnew makes the feed, if there is one, feed everything again: the work
+// queue has lost what it held.
+func (s *Store) FeedAnew() {
+	if f := s.feed.Load(); f != nil {
+		f.forgetAll()
 	}
 }
 

@@ -89,6 +89,7 @@ func (d *daemon) openQueue(ctx context.Context) (err error) {
 	d.queue, err = queue.Open(ctx, queue.Config{
 		URL: string(d.cfg.NATSURL), StoreDir: filepath.Join(d.cfg.DataDir, "nats"), Listen: d.cfg.NATSListen,
 		Token: string(d.cfg.NATSToken), Instance: d.cfg.Instance, Channels: d.cfg.Channels(), Now: d.now, Log: d.log,
+		OnWorkLost: d.store.FeedAnew,
 	})
 	return err
 }
