@@ -169,11 +169,8 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 		return nil, fmt.Errorf("store: opening %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(1)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
+	// Last, since the last connection that closes deletes the write-ahead log.
+	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := as.migrate(&migrator{db: db, instance: cfg.Instance}, ctx); err != nil {
 		return nil, err
 	}
@@ -184,7 +181,7 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	read.SetMaxOpenConns(4)
 	read.SetMaxIdleConns(4)
 	s := &Store{cfg: cfg, read: read}
-	s.writer, err = newWriter(ctx, db, writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite})
+	s.writer, err = newWriter(path, writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite})
 	if err != nil {
 		return nil, errors.Join(err, read.Close())
 	}

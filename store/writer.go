@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -43,9 +41,8 @@ type writerConfig struct {
 // after it to close.
 type writer struct {
 	cfg    writerConfig
-	db     *sqlx.DB
-	conn   *sqlx.Conn
-	stmts  map[string]*sql.Stmt // prepared on conn, by query
+	conn   *sqlite3.SQLiteConn
+	stmts  map[string]*statement // prepared on conn, by query
 	queue  chan *work
 	stop   chan struct{}
 	ended  chan struct{}
@@ -61,14 +58,14 @@ type writer struct {
 	version int64 // PRAGMA data_version: moves when another connection commits; run's alone
 }
 
-func newWriter(ctx context.Context, db *sqlx.DB, cfg writerConfig) (*writer, error) {
-	conn, err := db.Connx(ctx)
+func newWriter(path string, cfg writerConfig) (*writer, error) {
+	conn, err := new(sqlite3.SQLiteDriver).Open(dsn(path, writerPragmas))
 	if err != nil {
 		return nil, fmt.Errorf("store: connecting: %w", err)
 	}
 	w := &writer{
-		cfg: cfg, db: db, conn: conn,
-		stmts:  make(map[string]*sql.Stmt),
+		cfg: cfg, conn: conn.(*sqlite3.SQLiteConn),
+		stmts:  make(map[string]*statement),
 		queue:  make(chan *work, maxBatch),
 		stop:   make(chan struct{}),
 		ended:  make(chan struct{}),
@@ -138,10 +135,12 @@ func (w *writer) close() error {
 	w.once.Do(func() { close(w.stop) })
 	<-w.ended
 	var errs []error
-	for _, stmt := range w.stmts {
-		errs = append(errs, stmt.Close())
+	for _, s := range w.stmts {
+		if s.stmt != nil {
+			errs = append(errs, s.stmt.Close())
+		}
 	}
-	return errors.Join(append(errs, w.conn.Close(), w.db.Close())...)
+	return errors.Join(append(errs, w.conn.Close())...)
 }
 
 // guard makes every later commit check that the epoch is still ours.
@@ -244,6 +243,9 @@ func (w *writer) commitPatiently(batch []*work) error {
 	}
 }
 
+// commit makes one transaction of the batch, or nothing: so its statements need
+// not be undone one by one, and those that are run for every message say OR FAIL,
+// which spares SQLite a copy of each page they touch.
 func (w *writer) commit(batch []*work) error {
 	if err := w.begin(); err != nil {
 		return fmt.Errorf("store: beginning: %w", err)
@@ -312,8 +314,6 @@ func (w *writer) checkEpoch(t *tx) error {
 	return nil
 }
 
-// exec and the prepared statements run without a cancellable context: the
-// driver would start a goroutine for each call.
 func (w *writer) exec(query string) error {
 	_, err := w.prepared(query).Exec()
 	return err
@@ -335,15 +335,17 @@ func (w *writer) dataVersion() (version int64, err error) {
 }
 
 // prepared statements live as long as the connection. A query that does not
-// compile answers with its error at the first use.
-func (w *writer) prepared(query string) statement {
-	stmt, found := w.stmts[query]
+// compile answers with its error at each use.
+func (w *writer) prepared(query string) *statement {
+	s, found := w.stmts[query]
 	if !found {
-		var err error
-		if stmt, err = w.conn.PrepareContext(context.Background(), query); err != nil {
-			return statement{err: fmt.Errorf("store: preparing %q: %w", query, err)}
+		s = new(statement)
+		stmt, err := w.conn.Prepare(query)
+		if err != nil {
+			return &statement{err: fmt.Errorf("store: preparing %q: %w", query, err)}
 		}
-		w.stmts[query] = stmt
+		s.stmt = stmt.(*sqlite3.SQLiteStmt)
+		w.stmts[query] = s
 	}
-	return statement{stmt: stmt}
+	return s
 }
