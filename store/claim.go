@@ -69,7 +69,7 @@ func (t *tx) claim(epoch int64, scope string, ref outbox.Ref, repeatFor time.Dur
 		c.Scope = ambiguousScope.String
 	}
 	_, err = t.query(`
-		UPDATE messages SET state = 'sending', epoch = ?, scope = ?, updated_at = ?
+		UPDATE OR FAIL messages SET state = 'sending', epoch = ?, scope = ?, updated_at = ?
 		WHERE id = ?`).Exec(epoch, c.Scope, t.now, ref.ID)
 	return c, err
 }

@@ -96,7 +96,7 @@ func (t *tx) apply(epoch int64, c *dispatcher.Claim, next change) (bool, error) 
 		settledAt, grown = t.now, 0
 	}
 	n, err := t.changed(`
-		UPDATE messages SET
+		UPDATE OR FAIL messages SET
 			state            = ?1,
 			generation       = generation + ?2,
 			attempts         = attempts + ?3,
