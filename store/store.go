@@ -190,7 +190,7 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 
 // PRAGMAs stand in the DSN, so that every connection of a pool has them.
 const (
-	writerPragmas     = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000&_mutex=no"
+	writerPragmas     = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-8000&_mutex=no"
 	readerPragmas     = "_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
 	checkpointPragmas = "_busy_timeout=0&_synchronous=FULL&_mutex=no"
 	checkPragmas      = "mode=ro&_busy_timeout=5000&_query_only=1"
