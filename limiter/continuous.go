@@ -231,8 +231,10 @@ func (v *level) due(now time.Time, f *forecast, want float64) (at time.Time, ok 
 	case missing <= 0:
 		return now, true
 	case f == &v.log:
-		at, ok = v.history.next(int(math.Ceil(missing)))
-		return at.Add(time.Microsecond), ok
+		if at, ok = v.history.next(int(math.Ceil(missing))); ok {
+			at = at.Add(time.Microsecond)
+		}
+		return at, ok
 	case v.meter.perSec <= 0:
 		return time.Time{}, false
 	}
