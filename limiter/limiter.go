@@ -186,9 +186,9 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 func (l *Limiter) Lost(t Ticket, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.advance(now)
+	now = l.advance(now)
 	l.flying--
-	l.win.lose()
+	l.win.lose(now)
 }
 
 // Unsent says that the request never left: its token is given back.

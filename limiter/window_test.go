@@ -73,6 +73,7 @@ func TestAnAnswerWithoutHeadersIsChargedOnceUntilAReportCountsIt(t *testing.T) {
 	a.want(7)
 	a.answer(told, 200, 10, 7, 60) // may or may not count the silent one
 	a.want(6)
+	a.pass(time.Millisecond)
 	ticket := a.send()
 	a.pass(time.Millisecond)
 	a.answer(ticket, 200, 10, 6, 60) // was sent later, and counts it
