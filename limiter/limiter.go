@@ -269,9 +269,11 @@ func (l *Limiter) take(now time.Time, n int) {
 }
 
 func (l *Limiter) giveBack(n int) {
-	n = min(n, l.held)
+	if n = min(n, l.held); n <= 0 {
+		return
+	}
 	l.held -= n
-	l.lev.give(n)
+	l.lev.giveBack(n)
 	if l.windowed() {
 		l.win.giveBack(n)
 	}
