@@ -186,9 +186,9 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 func (l *Limiter) Lost(t Ticket, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.advance(now)
+	now = l.advance(now)
 	l.flying--
-	l.win.lose()
+	l.win.lose(now)
 }
 
 // Unsent says that the request never left: its token is given back.
@@ -269,9 +269,11 @@ func (l *Limiter) take(now time.Time, n int) {
 }
 
 func (l *Limiter) giveBack(n int) {
-	n = min(n, l.held)
+	if n = min(n, l.held); n <= 0 {
+		return
+	}
 	l.held -= n
-	l.lev.give(n)
+	l.lev.giveBack(n)
 	if l.windowed() {
 		l.win.giveBack(n)
 	}
