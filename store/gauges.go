@@ -22,12 +22,15 @@ const countPause = 50
 type gaugeBoard struct {
 	mu      sync.Mutex
 	buckets map[outbox.Bucket]shownGauges
+	asOf    int64 // the commits when unserved buckets were looked for
 }
 
-// shownGauges are a bucket's columns as they were last written.
+// shownGauges are a bucket's columns as they were last written, and what was
+// last read for them.
 type shownGauges struct {
 	columns    []any
-	scheduled  int
+	rows       rowGauges
+	asOf       int64 // the commits when rows was read; 0: it changes by time alone
 	countAgain time.Time
 }
 
@@ -60,9 +63,18 @@ func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
 			changed[g.Bucket] = columns
 		}
 	}
-	unserved, err := s.unserved(ctx, gauges)
-	if err != nil || (len(changed) == 0 && len(unserved) == 0) {
+	commits := s.commits.Load()
+	var unserved []string
+	var err error
+	if commits != s.shown.asOf {
+		unserved, err = s.unserved(ctx, gauges)
+	}
+	if err != nil {
 		return err
+	}
+	s.shown.asOf = commits
+	if len(changed) == 0 && len(unserved) == 0 {
+		return nil
 	}
 	if err := s.writeGauges(ctx, changed, unserved); err != nil {
 		return err
@@ -95,10 +107,17 @@ func (s *Store) writeGauges(ctx context.Context, changed map[outbox.Bucket][]any
 	return nil
 }
 
-// rowGauges requires that s.shown.mu is held.
+// rowGauges reads what the rows of a bucket give, unless nothing can have
+// changed: an idle daemon must cost next to nothing. It requires that s.shown.mu
+// is held.
 func (s *Store) rowGauges(ctx context.Context, b outbox.Bucket) (rowGauges, error) {
-	var g rowGauges
-	now := s.cfg.Now().UnixMilli()
+	commits := s.commits.Load()
+	shown := s.shown.buckets[b]
+	if shown.asOf == commits {
+		return shown.rows, nil
+	}
+	now := s.cfg.Now()
+	rows := rowGauges{scheduled: shown.rows.scheduled}
 	for _, lane := range outbox.Lanes {
 		var pending, retrying sql.NullInt64
 		err := s.read.QueryRowContext(ctx, `
@@ -107,43 +126,44 @@ func (s *Store) rowGauges(ctx context.Context, b outbox.Bucket) (rowGauges, erro
 				(SELECT min(due_at) FROM messages WHERE state = 'retrying' AND account = ?1 AND channel = ?2 AND lane = ?3)`,
 			b.Account, b.Channel, string(lane)).Scan(&pending, &retrying)
 		if err != nil {
-			return g, err
+			return rows, err
 		}
-		g.waiting = g.waiting || retrying.Valid || (pending.Valid && pending.Int64 <= now)
+		rows.waiting = rows.waiting || retrying.Valid || (pending.Valid && pending.Int64 <= now.UnixMilli())
 		for _, due := range []sql.NullInt64{pending, retrying} {
-			if due.Valid && (!g.oldestDue.Valid || due.Int64 < g.oldestDue.Int64) {
-				g.oldestDue = due
+			if due.Valid && (!rows.oldestDue.Valid || due.Int64 < rows.oldestDue.Int64) {
+				rows.oldestDue = due
 			}
 		}
 	}
-	var err error
-	g.scheduled, err = s.countScheduled(ctx, b)
-	return g, err
+	shown.asOf = 0
+	if !now.Before(shown.countAgain) {
+		var err error
+		if rows.scheduled, err = s.countScheduled(ctx, b, now); err != nil {
+			return rows, err
+		}
+		shown.countAgain = now.Add(countPause * s.cfg.Now().Sub(now))
+		if rows.scheduled == 0 {
+			shown.asOf = commits
+		}
+	}
+	shown.rows = rows
+	s.shown.buckets[b] = shown
+	return rows, nil
 }
 
-// countScheduled counts the pending rows that are not due yet, less often
-// where there are many. It requires that s.shown.mu is held.
-func (s *Store) countScheduled(ctx context.Context, b outbox.Bucket) (int, error) {
-	shown := s.shown.buckets[b]
-	start := s.cfg.Now()
-	if start.Before(shown.countAgain) {
-		return shown.scheduled, nil
-	}
-	shown.scheduled = 0
+// countScheduled counts the pending rows that are not due yet.
+func (s *Store) countScheduled(ctx context.Context, b outbox.Bucket, now time.Time) (scheduled int, err error) {
 	for _, lane := range outbox.Lanes {
 		var n int
 		if err := s.read.GetContext(ctx, &n, `
 			SELECT count(*) FROM messages
 			WHERE state = 'pending' AND account = ? AND channel = ? AND lane = ? AND due_at > ?`,
-			b.Account, b.Channel, string(lane), start.UnixMilli()); err != nil {
+			b.Account, b.Channel, string(lane), now.UnixMilli()); err != nil {
 			return 0, err
 		}
-		shown.scheduled += n
+		scheduled += n
 	}
-	took := s.cfg.Now().Sub(start)
-	shown.countAgain = start.Add(countPause * took)
-	s.shown.buckets[b] = shown
-	return shown.scheduled, nil
+	return scheduled, nil
 }
 
 // gaugeColumns are the parameters of showGauges, comparable with each other.
