@@ -3,8 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -22,7 +22,8 @@ const countPause = 50
 type gaugeBoard struct {
 	mu      sync.Mutex
 	buckets map[outbox.Bucket]shownGauges
-	asOf    int64 // the commits when unserved buckets were looked for
+	states  map[string]string // of the buckets that have a row, by scope
+	asOf    int64             // the commits when states was read
 }
 
 // shownGauges are a bucket's columns as they were last written, and what was
@@ -50,9 +51,18 @@ func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
 	if s.shown.buckets == nil {
 		s.shown.buckets = make(map[outbox.Bucket]shownGauges)
 	}
+	if err := s.readStates(ctx); err != nil {
+		return err
+	}
 	changed := make(map[outbox.Bucket][]any)
+	unserved := maps.Clone(s.shown.states)
 	for i := range gauges {
 		g := &gauges[i]
+		if _, there := unserved[g.Bucket.Scope()]; !there {
+			delete(s.shown.buckets, g.Bucket) // when its row appears, it shows nothing yet
+			continue
+		}
+		delete(unserved, g.Bucket.Scope())
 		rows, err := s.rowGauges(ctx, g.Bucket)
 		if err != nil {
 			return fmt.Errorf("store: reading the gauges of %s: %w", g.Bucket, err)
@@ -63,16 +73,7 @@ func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
 			changed[g.Bucket] = columns
 		}
 	}
-	commits := s.commits.Load()
-	var unserved []string
-	var err error
-	if commits != s.shown.asOf {
-		unserved, err = s.unserved(ctx, gauges)
-	}
-	if err != nil {
-		return err
-	}
-	s.shown.asOf = commits
+	maps.DeleteFunc(unserved, func(_, state string) bool { return state == string(dispatcher.Held) })
 	if len(changed) == 0 && len(unserved) == 0 {
 		return nil
 	}
@@ -87,14 +88,14 @@ func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
 	return nil
 }
 
-func (s *Store) writeGauges(ctx context.Context, changed map[outbox.Bucket][]any, unserved []string) error {
+func (s *Store) writeGauges(ctx context.Context, changed map[outbox.Bucket][]any, unserved map[string]string) error {
 	err := s.writer.do(ctx, func(tx *tx) error {
 		for bucket, columns := range changed {
 			if err := tx.showGauges(bucket, columns); err != nil {
 				return err
 			}
 		}
-		for _, scope := range unserved {
+		for scope := range unserved {
 			if err := tx.showUnserved(scope); err != nil {
 				return err
 			}
@@ -194,25 +195,22 @@ func (t *tx) showGauges(b outbox.Bucket, columns []any) error {
 	return err
 }
 
-// unserved are the shown buckets for which no daemon is set up and that do not
-// say so yet.
-func (s *Store) unserved(ctx context.Context, served []dispatcher.Gauges) ([]string, error) {
-	scopes := make([]string, len(served))
-	for i := range served {
-		scopes[i] = served[i].Bucket.Scope()
+// readStates reads which buckets have a row, unless nothing can have changed. It
+// requires that s.shown.mu is held.
+func (s *Store) readStates(ctx context.Context) error {
+	commits := s.commits.Load()
+	if commits == s.shown.asOf {
+		return nil
 	}
-	list, err := json.Marshal(scopes)
-	if err != nil {
-		return nil, fmt.Errorf("store: naming the served buckets: %w", err)
+	rows := []struct{ Scope, State string }{}
+	if err := s.read.SelectContext(ctx, &rows, `SELECT scope, state FROM status WHERE scope LIKE 'bucket:%'`); err != nil {
+		return fmt.Errorf("store: looking which buckets are shown: %w", err)
 	}
-	var unserved []string
-	err = s.read.SelectContext(ctx, &unserved, `
-		SELECT scope FROM status
-		WHERE scope LIKE 'bucket:%' AND state <> 'held' AND scope NOT IN (SELECT value FROM json_each(?))`, string(list))
-	if err != nil {
-		return nil, fmt.Errorf("store: looking for unserved buckets: %w", err)
+	s.shown.states, s.shown.asOf = make(map[string]string, len(rows)), commits
+	for _, row := range rows {
+		s.shown.states[row.Scope] = row.State
 	}
-	return unserved, nil
+	return nil
 }
 
 func (t *tx) showUnserved(scope string) error {
