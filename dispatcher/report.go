@@ -144,7 +144,7 @@ func (d *Dispatcher) gauges() []Gauges {
 func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	s := b.limiter.State(now)
 	g := Gauges{
-		Bucket: b.Bucket, State: Running, LimitScope: b.account.limitScope(),
+		Bucket: b.Bucket, State: Running, LimitScope: string(b.account.limitScope()),
 		Window: s.Window, SentLastMinute: b.sent.total(now),
 		LastRequestID: b.last.requestID, LastErrorCode: b.last.errorCode,
 	}
@@ -175,6 +175,7 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	}
 	if g.State == Running || g.State == Parked {
 		g.Rate = b.rate(s, now)
+		g.Reason = join(join(g.Reason, oddLimit(s, now)), b.misjudged())
 	}
 	if g.Since.IsZero() {
 		g.Since = b.shown.Since
@@ -188,10 +189,24 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 
 // join puts two reasons into one line, where there are two.
 func join(one, other string) string {
-	if one == "" {
-		return other
+	if one == "" || other == "" {
+		return one + other
 	}
 	return one + "; " + other
+}
+
+// oddShown is how long an answer whose limit made no sense is shown.
+const oddShown = time.Hour
+
+// oddLimit says that the API's answers about its limit make no sense.
+func oddLimit(s limiter.State, now time.Time) string {
+	switch {
+	case s.Odd == 0 || now.Sub(s.LastOddAt) > oddShown:
+		return ""
+	case s.Odd == 1:
+		return "an answer with a limit that makes no sense: " + s.LastOdd
+	}
+	return fmt.Sprintf("%d answers with a limit that makes no sense, the last: %s", s.Odd, s.LastOdd)
 }
 
 // rate is what the bucket gets done per second: what the limit allows, or where
@@ -203,11 +218,11 @@ func (b *bucket) rate(s limiter.State, now time.Time) float64 {
 	return float64(b.sent.total(now)) / 60
 }
 
-func (a *account) limitScope() string {
+func (a *account) limitScope() limitScope {
 	if a.cfg.SharedLimit {
-		return "key"
+		return perKey
 	}
-	return "channel"
+	return perChannel
 }
 
 // readRefusedKey looks for another key where the API refuses the one at hand.

@@ -282,6 +282,26 @@ func TestAConflictThatSaysSentIsNoRefusal(t *testing.T) {
 	})
 }
 
+func TestALimitThatMakesNoSenseIsShownForAnHour(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.warm()
+		r.api.play(func(request) reply {
+			return reply{status: 200, body: ok.body, header: map[string]string{
+				"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "99", "X-RateLimit-Reset": "12345",
+			}}
+		})
+		r.add(rcs, outbox.Normal, keys("odd", 3)...)
+		r.waitShown(rcs, Running, "3 answers with a limit that makes no sense, the last: X-RateLimit-Reset lies in the past")
+		if g := r.gauges(email); strings.Contains(g.Reason, "sense") {
+			r.Errorf("the other bucket says %q", g.Reason)
+		}
+		time.Sleep(oddShown + time.Second)
+		if g := r.gauges(rcs); g.Reason != "" {
+			r.Errorf("an hour later it still says %q", g.Reason)
+		}
+	})
+}
+
 func TestAGateThatRisesRightBeforeTheStopIsStored(t *testing.T) {
 	inBubble(t, 1, func(r *rig) {
 		r.api.always(unauthorized.in(reportEvery + time.Millisecond))

@@ -20,8 +20,10 @@ const (
 // multiplicative decrease.
 //
 // Until the first refusal only the number of requests under way grows. The rate
-// that was then admitted, waits included, is where the pace begins.
+// that was then admitted, waits included, is where the pace begins, unless a
+// better guess is known.
 type pacer struct {
+	leads   bool
 	width   int // how many may be under way before the first refusal
 	answers int
 	bucket  *rate.Limiter // nil before the first refusal
@@ -36,6 +38,14 @@ type pacer struct {
 	blocked  bool      // refused, and not admitted since
 	refusals int       // in a row
 	opening  opening
+}
+
+// lead begins to pace where others did before: at perSec, if that is above 0.
+func (p *pacer) lead(now time.Time, perSec float64) {
+	*p = pacer{leads: true, width: 1, since: now}
+	if perSec > 0 {
+		p.set(now, perSec)
+	}
 }
 
 // admitted takes an answer that was no refusal.
@@ -148,22 +158,5 @@ func (p *pacer) giveBack(n int) {
 		p.opening.giveBack(n)
 	case p.bucket != nil:
 		p.spare = min(p.spare+n, p.bucket.Burst())
-	}
-}
-
-// seed begins with a rate that is known from elsewhere.
-func (p *pacer) seed(now time.Time, perSec float64) {
-	p.restart(now)
-	if p.bucket == nil {
-		p.set(now, perSec)
-	}
-}
-
-// follow begins to measure with what a window admitted that is no longer
-// believed in.
-func (p *pacer) follow(now time.Time, admitted int, since time.Time) {
-	p.restart(now)
-	if !since.IsZero() {
-		p.accepted, p.since = admitted, since
 	}
 }

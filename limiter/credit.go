@@ -41,9 +41,8 @@ func (w *window) room(d demand) (int, time.Time) {
 func (w *window) credit(d demand) int {
 	sure := w.left - d.out - w.lost - len(w.unreported)
 	if w.confirmed && !w.predicted && w.rivals.none() {
-		// What the server has counted and nobody else can have sent is ours, and
-		// charged already: its answers are on their way.
-		sure += min(max(w.limit-w.left-w.rivals.own-w.lost-len(w.unreported), 0), d.flying)
+		// All that the server has counted is ours, answered or on the way.
+		sure = min(w.limit-w.rivals.own-w.lost, w.left+d.flying) - d.out
 	}
 	return sure - w.rivals.charge(d.now.Sub(w.leftAt)+d.rtt)
 }
@@ -69,6 +68,8 @@ func (w *window) trial(d demand) (int, time.Time) {
 	}
 	at := w.leftAt.Add(max(2*w.length, longestPark))
 	switch {
+	case w.unsure():
+		at = w.leftAt.Add(min(firstDoubt<<min(w.doubted-1, 16), longestPark))
 	case w.predicted && (w.length == 0 || w.checks.due <= 0):
 		at = d.now
 	case w.left > w.lost+len(w.unreported):
@@ -106,7 +107,7 @@ func (w *window) melted(d demand, n int) time.Time {
 // melt gives when the reserve is gone, early enough for the last of it to be
 // used, and how long it melts.
 func (w *window) melt(d demand) (last time.Time, length time.Duration) {
-	if w.end.IsZero() {
+	if w.end.IsZero() || w.unsure() {
 		return time.Time{}, 0
 	}
 	if length = w.length; length == 0 {

@@ -18,7 +18,7 @@ func (t *trust) betrayed() {
 	t.early++
 	t.floors++
 	t.floor = t.floors >= floorsProven
-	t.good, t.need = 0, min(4*t.need+16, 1<<10)
+	t.good, t.need = 0, min(2*t.need+4, 1<<10)
 }
 
 // patience is how long to wait when nothing else tells.
@@ -28,10 +28,10 @@ func (t *trust) patience() time.Duration {
 
 // rivals estimates how fast other clients use up the same limit.
 type rivals struct {
-	own     int     // our requests that this window has admitted
-	watched bool    // the window was seen from its beginning
-	rate    float64 // per second
-	quiet   int     // windows in a row without them
+	own     int  // our requests that this window has admitted
+	watched bool // the window was seen from its beginning
+	perSec  float64
+	quiet   int // windows in a row without them
 }
 
 // none tells whether all that the server counts is ours.
@@ -51,16 +51,16 @@ func (r *rivals) begin(watched bool) { r.own, r.watched = 0, watched }
 // only while nothing of ours is under way.
 func (r *rivals) measure(used int, since time.Duration) {
 	if r.watched {
-		r.rate = (r.rate + max(0, float64(used-r.own))/since.Seconds()) / 2
+		r.perSec = (r.perSec + max(0, float64(used-r.own))/since.Seconds()) / 2
 	}
 }
 
 // charge is what they are likely to have used in that time.
 func (r *rivals) charge(d time.Duration) int {
-	if r.rate < 0.01 {
+	if r.perSec < 0.01 {
 		return 0
 	}
-	return int(r.rate*d.Seconds() + 1)
+	return int(r.perSec*d.Seconds() + 1)
 }
 
 // checks spaces out the requests that verify, when a window was predicted and
@@ -80,15 +80,28 @@ func (k *checks) passed() {
 type kind struct {
 	doubt  int
 	moving bool          // it does not
+	silent int           // successes in a row without a report
 	span   time.Duration // longest time from an answer to its Reset
 }
 
-func (k *kind) suspect() {
-	k.doubt = min(k.doubt+1, 2*doubtful)
+// silence is how many successes without a report show that none will come.
+const silence = 32
+
+// suspect adds evidence against a fixed window.
+func (k *kind) suspect(weight int) {
+	k.doubt = min(k.doubt+weight, 2*doubtful)
 	k.moving = k.moving || k.doubt >= doubtful
 }
 
 func (k *kind) orderly() {
 	k.doubt = max(k.doubt-1, 0)
 	k.moving = k.moving && k.doubt > 0
+}
+
+// heard takes a success, with or without a report.
+func (k *kind) heard(reported bool) {
+	k.silent++
+	if reported {
+		k.silent = 0
+	}
 }

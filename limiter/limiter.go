@@ -7,6 +7,14 @@
 // X-RateLimit headers, and where there are none, from what is admitted and
 // refused.
 //
+// It follows three kinds of servers, and tells them apart by what they answer.
+// Where Remaining only falls until Reset, the server keeps fixed windows: what
+// the least Remaining leaves is sure, less what is under way, and the next
+// window is opened when the server's clock has surely passed Reset (window).
+// Where Remaining rises in between, it refills all the time: what is left now is
+// forecast from the last report (level). Where answers tell nothing, the pace is
+// found by trying (pacer).
+//
 // It promises never to hang: while no request is under way, a token is granted
 // at the latest one window and a second later, or where the window's length is
 // unknown, when the server's own waiting time is over, 15 minutes at most. It
@@ -50,13 +58,21 @@ type Limiter struct {
 	rtt    time.Duration
 	urgent time.Time // when the urgent lane last got a token
 	parked time.Time // the end of the restored park, until an answer comes
+	seq    int       // requests that went on the wire
+	before bool      // Remaining does not count its own request
 	clock  offset
 	win    window
+	lev    level
 	pace   pacer
+	odd    oddities
 }
 
 // Ticket stands for one request on the wire.
-type Ticket struct{ sent time.Time }
+type Ticket struct {
+	sent     time.Time
+	seq      int // its number
+	answered int // how many before it had been answered or lost
+}
 
 // Answer is what the server said to one request.
 type Answer struct {
@@ -71,7 +87,7 @@ func New(cfg Config) *Limiter {
 		cfg.MaxInFlight = 128
 	}
 	cfg.Reserve = min(max(cfg.Reserve, 0), 1)
-	return &Limiter{cfg: cfg, pace: pacer{width: 1}}
+	return &Limiter{cfg: cfg, pace: pacer{leads: true, width: 1}}
 }
 
 // Grant takes up to n tokens. If fewer are granted, retryAt tells when more may
@@ -120,7 +136,10 @@ func (l *Limiter) Sent(now time.Time) Ticket {
 	defer l.mu.Unlock()
 	l.held--
 	l.flying++
-	return Ticket{sent: l.advance(now)}
+	l.seq++
+	now = l.advance(now)
+	l.lev.history.add(l.seq, now, l.lev.limit)
+	return Ticket{sent: now, seq: l.seq, answered: l.seq - l.flying}
 }
 
 // Answered takes the answer to a request, whatever its status.
@@ -137,12 +156,29 @@ func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
 	if !a.Date.IsZero() {
 		l.clock.observe(t.sent, now, a.Date)
 	}
+	l.learn(l.sample(t, now, a))
+}
+
+// sample is an answer in the light of what else is under way.
+func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 	s := sample{
 		Headers: a.Headers, sent: t.sent, received: now,
 		refused: a.Status == http.StatusTooManyRequests,
 		success: a.Status >= 200 && a.Status < 300,
+		seq:     t.seq, out: l.held + l.flying, overlap: l.seq - t.answered,
 	}
-	l.learn(s)
+	l.odd.sift(&s, &l.clock)
+	if !s.reported() {
+		return s
+	}
+	l.before = l.before || s.success && s.Remaining == s.Limit
+	switch {
+	case s.refused:
+		s.Remaining = 0
+	case l.before:
+		s.Remaining = max(s.Remaining-1, 0)
+	}
+	return s
 }
 
 // Lost says that no answer to the request will come. As the server may have
@@ -156,10 +192,11 @@ func (l *Limiter) Lost(t Ticket, now time.Time) {
 }
 
 // Unsent says that the request never left: its token is given back.
-func (l *Limiter) Unsent(_ Ticket, now time.Time) {
+func (l *Limiter) Unsent(t Ticket, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.advance(now)
+	l.lev.history.drop(t.seq)
 	l.flying--
 	l.held++
 	l.giveBack(1)
@@ -176,13 +213,19 @@ func (l *Limiter) Parked(now time.Time) bool {
 		return true
 	case l.windowed():
 		return l.win.parked()
+	case l.refilling():
+		return l.lev.parked(now)
 	}
 	return now.Before(l.pace.until)
 }
 
-// windowed tells whether the server's fixed window is followed, else the pace
-// is found by trying.
+// windowed tells whether the server's fixed window is followed.
 func (l *Limiter) windowed() bool { return l.win.known() && !l.win.kind.moving }
+
+// refilling tells whether a server is followed that refills all the time.
+func (l *Limiter) refilling() bool {
+	return l.win.known() && l.win.kind.moving && l.win.kind.silent < silence
+}
 
 // advance brings the state to now, which it returns. Callers race for the lock,
 // so a time may be a little older than the last; one that is much older means
@@ -193,8 +236,8 @@ func (l *Limiter) advance(now time.Time) time.Time {
 			now = l.last
 		} else {
 			l.parked, l.clock, l.urgent = time.Time{}, offset{}, time.Time{}
-			l.win = window{}
-			l.pace = pacer{width: 1}
+			l.win, l.lev = window{}, level{}
+			l.pace.lead(now, 0)
 		}
 	}
 	l.last = now
@@ -203,17 +246,24 @@ func (l *Limiter) advance(now time.Time) time.Time {
 }
 
 func (l *Limiter) room(d demand) (int, time.Time) {
-	if l.windowed() {
+	switch {
+	case l.windowed():
 		return l.win.room(d)
+	case l.refilling():
+		return l.lev.room(d)
 	}
 	return l.pace.room(d)
 }
 
+// take charges n tokens. The level is kept whoever leads: it is ready when the
+// server turns out to refill.
 func (l *Limiter) take(now time.Time, n int) {
 	l.held += n
+	l.lev.take(now, n)
 	if l.windowed() {
 		l.win.take(now, n)
-	} else {
+	}
+	if l.pace.leads {
 		l.pace.take(now, n)
 	}
 }
@@ -221,9 +271,11 @@ func (l *Limiter) take(now time.Time, n int) {
 func (l *Limiter) giveBack(n int) {
 	n = min(n, l.held)
 	l.held -= n
+	l.lev.give(n)
 	if l.windowed() {
 		l.win.giveBack(n)
-	} else {
+	}
+	if l.pace.leads {
 		l.pace.giveBack(n)
 	}
 }
@@ -239,39 +291,49 @@ func (l *Limiter) share(now time.Time) float64 {
 
 // learn hands an answer to whoever can use it.
 func (l *Limiter) learn(s sample) {
-	wasWindow := l.windowed()
+	if s.success {
+		l.win.kind.heard(s.reported())
+	}
+	if s.refused {
+		l.lev.history.drop(s.seq)
+		l.lev.refused(s)
+	}
+	led := l.refilling()
 	switch {
-	case s.reported() && l.plausible(s):
+	case s.reported():
+		l.lev.report(s, l.rtt, l.win.kind.span)
 		l.win.report(s, &l.clock)
-	case wasWindow && !l.win.bare(s, &l.clock):
-		l.pace.follow(s.received, l.win.rivals.own, l.win.first)
-		l.win = window{}
+	case l.windowed() && !l.win.bare(s, &l.clock):
+		l.win = window{kind: l.win.kind}
 	}
 	switch {
 	case l.windowed():
 		l.measureRivals()
-		return
-	case wasWindow && l.win.known():
-		l.pace.seed(s.received, float64(l.win.limit)/max(l.win.kind.span, time.Second).Seconds())
+		l.pace.leads = false
+	case l.refilling():
+		l.pace.leads = false
+		if !led {
+			l.lev.lead()
+		}
+	default:
+		l.tryPace(s)
+	}
+}
+
+// tryPace lets the pacer learn, which leads where nothing is told.
+func (l *Limiter) tryPace(s sample) {
+	if !l.pace.leads {
+		perSec := 0.0
+		if l.win.known() {
+			perSec = cut * float64(l.win.limit) / max(l.win.kind.span, time.Second).Seconds()
+		}
+		l.pace.lead(s.received, perSec)
 	}
 	if s.refused {
 		l.pace.refused(s.sent, s.received, s.RetryAfter)
 	} else {
 		l.pace.admitted(s.sent, s.received, l.cfg.MaxInFlight)
 	}
-}
-
-// plausible tells whether Reset can be the end of a window now.
-func (l *Limiter) plausible(s sample) bool {
-	server, slack := s.Date, rounding
-	if server.IsZero() {
-		server = s.received.Add(l.clock.middle())
-		if slack = 10 * time.Second; !l.clock.known() {
-			slack = time.Hour
-		}
-	}
-	ahead := s.Reset.Sub(server)
-	return ahead >= -slack && ahead <= 25*time.Hour
 }
 
 // measure follows the usual round trip. What takes far longer counts for little.

@@ -13,6 +13,9 @@ const (
 	doubtful = 3
 	// stragglers is how many answers of one window may be counted in the next.
 	stragglers = 4
+	// firstDoubt is how long the word of a clock that may be hours off is taken
+	// for it that a window is still used up, before a request asks.
+	firstDoubt = 5 * time.Second
 	// longestPark bounds the wait for a Reset that nothing else confirms.
 	longestPark = 15 * time.Minute
 )
@@ -23,6 +26,9 @@ type sample struct {
 	sent, received time.Time
 	refused        bool // 429
 	success        bool // 2xx
+	seq            int  // the request's number
+	out            int  // tokens that are out now
+	overlap        int  // requests that may have overtaken this one or been overtaken
 }
 
 // window follows the server's fixed window through the answers.
@@ -46,8 +52,10 @@ type window struct {
 	first     time.Time // first answer
 	end       time.Time // the latest time at which it ends; zero: unknown
 	byLength  bool      // end rests on first and length
+	supposed  bool      // end rests on guess
 	extra     time.Time // not before this: a refusal came after the computed end
 	guess     time.Time // instead of Reset while the server's clock is unknown
+	doubted   int       // how often guess was only Reset, by a clock that may be hours off
 
 	left       int // least Remaining
 	leftAt     time.Time
@@ -61,7 +69,6 @@ type window struct {
 	rivals  rivals
 	checks  checks
 	kind    kind
-	before  bool // Remaining does not count its own request
 }
 
 func (w *window) known() bool { return !w.reset.IsZero() }
@@ -81,13 +88,6 @@ func (w *window) parked() bool {
 // report takes an answer that carries Limit, Remaining and Reset.
 func (w *window) report(a sample, c *offset) {
 	w.trying = false
-	w.before = w.before || a.success && a.Remaining == a.Limit
-	switch {
-	case a.refused:
-		a.Remaining = 0
-	case w.before:
-		a.Remaining = max(a.Remaining-1, 0)
-	}
 	if c.known() {
 		w.kind.span = max(w.kind.span, c.earliest(a.Reset).Sub(a.received))
 	}
@@ -123,10 +123,10 @@ func (w *window) merge(a sample) {
 	case a.Remaining <= w.left:
 		w.left, w.leftAt, w.refused = a.Remaining, a.received, w.refused || a.refused
 	case !w.refused && !a.sent.Before(w.leftAt):
-		w.kind.suspect()
+		w.kind.suspect(1)
 	}
 	if a.refused {
-		w.guess = a.guess()
+		w.suppose(a)
 	} else {
 		w.rivals.own++
 	}
@@ -144,20 +144,37 @@ func (w *window) settle(sent time.Time) {
 
 // next takes a report from a window after the current one.
 func (w *window) next(a sample, c *offset) {
+	opened := !w.confirmed && !a.sent.Before(w.opened)
 	promised := w.confirmed && !w.predicted && c.known()
-	if promised && a.received.Before(c.earliest(w.reset).Add(-rounding)) {
-		w.kind.suspect()
-	} else {
+	switch {
+	case promised && a.received.Before(c.earliest(w.reset).Add(-rounding)):
+		w.kind.suspect(1)
+	case w.predicted && a.refused && w.scant(w.limit-w.left+a.out+1):
+		w.kind.suspect(2)
+	case w.incomplete(a) && opened:
+		w.kind.suspect(2 * doubtful)
+	case w.incomplete(a):
+		w.kind.suspect(1)
+	default:
 		w.kind.orderly()
 		w.learn(a.Reset.Sub(w.reset))
 	}
-	if !w.confirmed && !a.sent.Before(w.opened) && a.Remaining >= a.Limit/2 {
+	if opened && a.Remaining >= a.Limit/2 {
 		w.trust.good++
 	}
 	if w.predicted && a.refused {
 		w.checks.passed()
 	}
 	w.enter(a)
+}
+
+// scant tells whether n is so far from the limit that nothing else explains it.
+func (w *window) scant(n int) bool { return 10*n < 7*w.limit }
+
+// incomplete tells whether a window lacks from its beginning what neither our
+// requests that are out nor other clients explain.
+func (w *window) incomplete(a sample) bool {
+	return a.Limit == w.limit && !w.predicted && w.rivals.perSec < 0.01 && w.scant(a.Remaining+a.out+1)
 }
 
 // learn takes the distance of two Resets as the length unless a shorter one was
@@ -180,7 +197,8 @@ func (w *window) enter(a sample) {
 	if a.Limit != w.limit {
 		w.limit, w.changed = a.Limit, a.received
 	}
-	w.reset, w.guess, w.extra = a.Reset, a.guess(), time.Time{}
+	w.reset, w.extra, w.doubted = a.Reset, time.Time{}, 0
+	w.suppose(a)
 	w.left, w.leftAt, w.refused = a.Remaining, a.received, a.refused
 	w.confirmed, w.predicted = true, false
 	w.unreported = w.unreported[:0]
@@ -191,7 +209,7 @@ func (w *window) enter(a sample) {
 // end: it is open for at most as long as the rounding can hide.
 func (w *window) tooEarly(a sample, c *offset) {
 	if w.trust.floor && !a.refused {
-		w.kind.suspect()
+		w.kind.suspect(1)
 	}
 	if w.byLength {
 		w.atLeast = w.length + rounding
@@ -286,21 +304,21 @@ func (w *window) bound(c *offset) {
 	if !w.confirmed {
 		return
 	}
-	w.end, w.byLength = time.Time{}, false
+	w.end, w.byLength, w.supposed = time.Time{}, false, false
 	switch {
 	case w.predicted, !c.known() && w.length > 0:
 	case !c.known():
-		w.end = w.guess
+		w.end, w.supposed = w.guess, true
 	case w.trust.floor:
 		w.end = c.latest(w.reset).Add(rounding)
 	default:
 		w.end = c.latest(w.reset)
 	}
 	if by := w.first.Add(w.length); w.length > 0 && !w.first.IsZero() && (w.end.IsZero() || by.Before(w.end)) {
-		w.end, w.byLength = by, true
+		w.end, w.byLength, w.supposed = by, true, false
 	}
 	if w.extra.After(w.end) {
-		w.end, w.byLength = w.extra, false
+		w.end, w.byLength, w.supposed = w.extra, false, false
 	}
 }
 
@@ -308,6 +326,9 @@ func (w *window) bound(c *offset) {
 func (w *window) roll(now time.Time, out int) {
 	if !w.confirmed || w.end.IsZero() || now.Before(w.end) {
 		return
+	}
+	if w.refused && w.rivals.watched && w.kind.silent >= silence && w.scant(w.rivals.own+out) {
+		w.kind.suspect(2)
 	}
 	w.rivals.end(w.limit-w.left, out)
 	w.opening = opening{width: 1}
@@ -326,10 +347,14 @@ func (w *window) roll(now time.Time, out int) {
 // few is how many requests may meet a window that is not known for sure.
 func (w *window) few() int { return min(max(w.limit/8, 4), 16) }
 
-// guess is when a window ends as far as one answer tells without Date.
-func (a sample) guess() time.Time {
+// suppose tells when a window ends as far as one answer tells without Date.
+func (w *window) suppose(a sample) {
+	w.guess = a.Reset
+	w.doubted++
 	if a.RetryAfter > 0 {
-		return a.received.Add(a.RetryAfter)
+		w.guess, w.doubted = a.received.Add(a.RetryAfter), 0
 	}
-	return a.Reset
 }
+
+// unsure tells whether the end rests on a clock that may be hours off.
+func (w *window) unsure() bool { return w.supposed && w.doubted > 0 }

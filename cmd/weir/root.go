@@ -56,6 +56,7 @@ func (a *app) commandGroups() []commandGroup {
 		{"Trying it out:", []*cobra.Command{
 			newDemoCommand(a),
 			newSandboxCommand(),
+			newSimulateCommand(a),
 		}},
 		{"About weir:", []*cobra.Command{
 			newVersionCommand(a),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -233,42 +232,3 @@ func (t tally) String() string {
 }
 
 func (t tally) refused() int { return t.conflict + t.invalid }
-
-// progress keeps one line of a terminal up to date. A nil one shows nothing.
-type progress struct {
-	w     io.Writer
-	now   func() time.Time
-	drawn time.Time // zero: the line is empty
-}
-
-// progressEvery is how often the line changes: as often as an eye can follow.
-const progressEvery = 100 * time.Millisecond
-
-// newProgress returns nil if w is no terminal.
-func newProgress(w io.Writer, now func() time.Time) *progress {
-	file, ok := w.(*os.File)
-	if !ok {
-		return nil
-	}
-	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return nil
-	}
-	return &progress{w: w, now: now}
-}
-
-func (p *progress) show(t tally) {
-	if p == nil || p.now().Sub(p.drawn) < progressEvery {
-		return
-	}
-	p.drawn = p.now()
-	fmt.Fprintf(p.w, "\r%v\x1b[K", t)
-}
-
-// clear empties the line, so that something else can be written.
-func (p *progress) clear() {
-	if p == nil || p.drawn.IsZero() {
-		return
-	}
-	p.drawn = time.Time{}
-	fmt.Fprint(p.w, "\r\x1b[K")
-}

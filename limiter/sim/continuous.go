@@ -29,7 +29,7 @@ func (l *Log) Take(now time.Time) Decision {
 	if d.Allowed {
 		l.taken = append(l.taken, now)
 		d.Remaining--
-		d.Reset = now.Add(l.length)
+		d.Reset, d.Retry = now.Add(l.length), l.retry(now)
 	}
 	return d
 }
@@ -40,7 +40,7 @@ func (l *Log) Peek(now time.Time) Decision {
 		l.taken = l.taken[1:]
 	}
 	left := max(l.limit-len(l.taken), 0)
-	d := Decision{Allowed: left > 0, Limit: l.limit, Remaining: left, Reset: now}
+	d := Decision{Allowed: left > 0, Limit: l.limit, Remaining: left, Reset: now, Retry: l.retry(now)}
 	if n := len(l.taken); n > 0 {
 		d.Reset = l.taken[n-1].Add(l.length)
 	}
@@ -49,6 +49,17 @@ func (l *Log) Peek(now time.Time) Decision {
 
 // SetLimit changes the limit from now on; what was used stays used.
 func (l *Log) SetLimit(n int) { l.limit = n }
+
+// retry is when the last of those is forgotten that leave no room for one more.
+func (l *Log) retry(now time.Time) time.Time {
+	if n := len(l.taken); n >= l.limit {
+		return l.taken[n-l.limit].Add(l.length)
+	}
+	return now
+}
+
+// tolerance is how far below a whole request rounding errors may leave one.
+const tolerance = 1e-9
 
 // Bucket refills evenly and holds at most its limit (GCRA, token bucket). Its
 // Reset is when it is full again.
@@ -70,7 +81,7 @@ func (b *Bucket) Take(now time.Time) Decision {
 	if d.Allowed {
 		b.tokens--
 		d.Remaining--
-		d.Reset = b.full(now)
+		d.Reset, d.Retry = b.reaches(now, float64(b.limit)), b.reaches(now, 1)
 	}
 	return d
 }
@@ -81,14 +92,18 @@ func (b *Bucket) Peek(now time.Time) Decision {
 		b.tokens += now.Sub(b.at).Seconds() * float64(b.limit) / b.length.Seconds()
 	}
 	b.tokens, b.at = math.Min(b.tokens, float64(b.limit)), now
-	left := int(b.tokens)
-	return Decision{Allowed: left > 0, Limit: b.limit, Remaining: left, Reset: b.full(now)}
+	left := int(b.tokens + tolerance)
+	return Decision{
+		Allowed: left > 0, Limit: b.limit, Remaining: left,
+		Reset: b.reaches(now, float64(b.limit)), Retry: b.reaches(now, 1),
+	}
 }
 
 // SetLimit changes the limit and with it the rate of the refill from now on.
 func (b *Bucket) SetLimit(n int) { b.limit = n }
 
-func (b *Bucket) full(now time.Time) time.Time {
-	missing := (float64(b.limit) - b.tokens) / float64(b.limit)
-	return now.Add(time.Duration(missing * float64(b.length)))
+// reaches is when so many tokens are there.
+func (b *Bucket) reaches(now time.Time, tokens float64) time.Time {
+	missing := max(tokens-b.tokens, 0) / float64(b.limit)
+	return now.Add(time.Duration(math.Ceil(missing * float64(b.length))))
 }

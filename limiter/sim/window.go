@@ -1,10 +1,3 @@
-// Package sim provides the limits that a simulated API keeps, as plain
-// counters over times that are handed in.
-//
-// The limiter's tests drive them in virtual time and the sandbox drives them
-// with real requests, so both meet the same server. Nothing here locks: the
-// caller does. A refused request consumes nothing. How an API words its
-// headers is the caller's business, save for the rounding of Reset.
 package sim
 
 import (
@@ -19,6 +12,7 @@ type Decision struct {
 	Limit     int
 	Remaining int       // left after this request
 	Reset     time.Time // when the limit is whole again: exact, before rounding
+	Retry     time.Time // the earliest time at which the next request would be allowed if nothing else came
 }
 
 // Limit is one model of a server's limit.
@@ -27,7 +21,7 @@ type Limit interface {
 	Take(now time.Time) Decision
 	// Peek says what Take would say, with Remaining as it stands before.
 	Peek(now time.Time) Decision
-	// SetLimit changes the limit from now on; what was used stays used.
+	// SetLimit changes the limit, 1 or more, from now on; what was used stays used.
 	SetLimit(n int)
 }
 
@@ -59,6 +53,9 @@ func (w *Window) Take(now time.Time) Decision {
 		w.used++
 		d.Remaining--
 	}
+	if d.Remaining == 0 {
+		d.Retry = w.end
+	}
 	return d
 }
 
@@ -69,7 +66,11 @@ func (w *Window) Peek(now time.Time) Decision {
 		used, end = 0, w.endFrom(now)
 	}
 	left := max(w.limit-used, 0)
-	return Decision{Allowed: left > 0, Limit: w.limit, Remaining: left, Reset: end}
+	d := Decision{Allowed: left > 0, Limit: w.limit, Remaining: left, Reset: end, Retry: now}
+	if left == 0 {
+		d.Retry = end
+	}
+	return d
 }
 
 // SetLimit changes the limit from now on; what was used stays used.
@@ -79,8 +80,14 @@ func (w *Window) endFrom(now time.Time) time.Time {
 	if !w.aligned {
 		return now.Add(w.length)
 	}
-	into := now.UnixNano() % int64(w.length)
-	return now.Add(w.length - time.Duration(into))
+	return alignedEnd(now, w.length)
+}
+
+// alignedEnd is when the window ends that now is in, where windows start at
+// multiples of their length since the Unix epoch.
+func alignedEnd(now time.Time, length time.Duration) time.Time {
+	into := now.UnixNano() % int64(length)
+	return now.Add(length - time.Duration(into))
 }
 
 // Rounding is how a server turns Reset into whole seconds.
@@ -107,8 +114,8 @@ func FormatReset(t time.Time, r Rounding) string {
 	return strconv.FormatInt(r.Unix(t), 10)
 }
 
-// RetryAfter gives the whole seconds from now until reset, rounded up and at
+// RetryAfter gives the whole seconds from now until retry, rounded up and at
 // least 1, as a 429 names them.
-func RetryAfter(now, reset time.Time) int {
-	return max(1, int(math.Ceil(reset.Sub(now).Seconds())))
+func RetryAfter(now, retry time.Time) int {
+	return max(1, int(math.Ceil(retry.Sub(now).Seconds())))
 }

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -60,6 +61,54 @@ func TestABucketRefillsEvenly(t *testing.T) {
 	})
 }
 
+func TestACounterWeighsTheWindowBeforeByWhatIsStillCovered(t *testing.T) {
+	steps(t, sim.NewCounter(4, 2*time.Second), []step{
+		{0, true, 3, 2}, {0, true, 2, 2}, {1, true, 1, 2}, {1, true, 0, 2}, {1.9, false, 0, 2},
+		{2, false, 0, 4}, {2.5, true, 0, 4}, {2.9, false, 0, 4}, {3, true, 0, 4}, {7, true, 3, 8},
+	})
+}
+
+func TestACounterOfOneAllowsARequestInEverySecondWindow(t *testing.T) {
+	c := sim.NewCounter(1, time.Second)
+	allowed := 0
+	for tenth := range 200 {
+		if c.Take(at(float64(tenth) / 10)).Allowed {
+			allowed++
+		}
+	}
+	if allowed != 10 {
+		t.Errorf("%d allowed in 20 windows, want 10", allowed)
+	}
+}
+
+func TestRetryIsTheEarliestTimeAtWhichARequestIsAllowed(t *testing.T) {
+	for _, model := range sim.Models() {
+		for seed := range uint64(200) {
+			rnd := rand.New(rand.NewPCG(seed, 2))
+			l, now := model.New(1+rnd.IntN(9), 3*time.Second), at(0)
+			for range 100 {
+				now = now.Add(time.Duration(rnd.Int64N(int64(700 * time.Millisecond))))
+				d := l.Take(now)
+				if peek := l.Peek(now); !peek.Retry.Equal(d.Retry) {
+					t.Fatalf("%s, seed %d: Take names %v, Peek %v", model, seed, d.Retry, peek.Retry)
+				}
+				if !d.Retry.After(now) {
+					if !l.Peek(now).Allowed {
+						t.Fatalf("%s, seed %d: Retry is now, yet nothing is allowed", model, seed)
+					}
+					continue
+				}
+				if l.Peek(d.Retry.Add(-time.Microsecond)).Allowed {
+					t.Fatalf("%s, seed %d: allowed before Retry, which is %v ahead", model, seed, d.Retry.Sub(now))
+				}
+				if now = d.Retry; !l.Take(now).Allowed {
+					t.Fatalf("%s, seed %d: not allowed at Retry", model, seed)
+				}
+			}
+		}
+	}
+}
+
 func TestALoweredLimitLeavesWhatWasUsed(t *testing.T) {
 	w := sim.NewWindow(4, time.Second, true)
 	w.Take(at(0))
@@ -75,12 +124,11 @@ func TestALoweredLimitLeavesWhatWasUsed(t *testing.T) {
 }
 
 func TestPeekTakesNothing(t *testing.T) {
-	for name, l := range map[string]sim.Limit{
-		"window": sim.NewWindow(1, time.Second, true), "log": sim.NewLog(1, time.Second), "bucket": sim.NewBucket(1, time.Second),
-	} {
+	for _, model := range sim.Models() {
+		l := model.New(1, time.Second)
 		l.Peek(at(0))
 		if d := l.Peek(at(0)); !d.Allowed || d.Remaining != 1 {
-			t.Errorf("%s: second Peek = %v, %d left; want true, 1", name, d.Allowed, d.Remaining)
+			t.Errorf("%s: second Peek = %v, %d left; want true, 1", model, d.Allowed, d.Remaining)
 		}
 	}
 }
@@ -90,7 +138,7 @@ func ExampleWindow() {
 	now := time.Unix(100, 250e6)
 	for range 3 {
 		d := w.Take(now)
-		fmt.Println(d.Allowed, d.Remaining, sim.FormatReset(d.Reset, sim.Ceil), sim.RetryAfter(now, d.Reset))
+		fmt.Println(d.Allowed, d.Remaining, sim.FormatReset(d.Reset, sim.Ceil), sim.RetryAfter(now, d.Retry))
 	}
 	// Output:
 	// true 1 101 1

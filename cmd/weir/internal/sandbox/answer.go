@@ -65,22 +65,26 @@ func (s *Server) head(h http.Header, c *call) {
 		h["Idempotent-Replayed"] = []string{"true"}
 	}
 	refused := c.status == http.StatusTooManyRequests
-	if c.limited && (s.cfg.Headers == Always || s.cfg.Headers == On429 && refused) {
+	if c.limited && (s.cfg.Headers == sim.Always || s.cfg.Headers == sim.On429 && refused) {
 		h["X-RateLimit-Limit"] = []string{strconv.Itoa(c.decision.Limit)}
 		h["X-RateLimit-Remaining"] = []string{strconv.Itoa(c.decision.Remaining)}
 		h["X-RateLimit-Reset"] = []string{sim.FormatReset(c.decision.Reset, s.cfg.Rounding)}
 	}
-	if refused && (s.cfg.RetryAfter || s.cfg.Headers == RetryAfterOnly) {
+	if refused && (s.cfg.RetryAfter || s.cfg.Headers == sim.RetryAfterOnly) {
 		h["Retry-After"] = []string{strconv.Itoa(s.retryAfter(c))}
 	}
 }
 
-// retryAfter is the whole seconds until the limit's reset.
+// retryAfter is the whole seconds until the limit allows another request. What
+// a fault refuses although there is room waits until the limit is whole again.
 func (s *Server) retryAfter(c *call) int {
-	if !c.limited {
+	switch {
+	case !c.limited:
 		return 1
+	case c.decision.Allowed:
+		return sim.RetryAfter(s.serverTime(c), c.decision.Reset)
 	}
-	return sim.RetryAfter(s.serverTime(c), c.decision.Reset)
+	return sim.RetryAfter(s.serverTime(c), c.decision.Retry)
 }
 
 func (s *Server) body(c *call) []byte {
@@ -118,7 +122,7 @@ func (s *Server) appendError(b []byte, c *call) []byte {
 	}
 	b = append(b, ']')
 	switch {
-	case c.status == http.StatusTooManyRequests && s.cfg.Headers != None:
+	case c.status == http.StatusTooManyRequests && s.cfg.Headers != sim.None:
 		b = append(b, `,"retry_after":`...)
 		b = strconv.AppendInt(b, int64(s.retryAfter(c)), 10)
 	case c.status == http.StatusPaymentRequired:

@@ -31,15 +31,15 @@ type Config struct {
 	Limit int
 	// Window is the length of the limit's window. Defaults to one second.
 	Window time.Duration
-	// Model is how the limit counts. Defaults to Clock.
-	Model Model
+	// Model is how the limit counts. Defaults to sim.Clock.
+	Model sim.Model
 	// Scope is what one limit counts. Defaults to PerKey.
 	Scope Scope
 	// Tiers change the limit while the server runs.
 	Tiers []Tier
 
-	// Headers says which answers tell about the limit. Defaults to Always.
-	Headers Headers
+	// Headers says which answers tell about the limit. Defaults to sim.Always.
+	Headers sim.Headers
 	// Rounding is how X-RateLimit-Reset becomes whole seconds. The zero value
 	// is sim.Floor.
 	Rounding sim.Rounding
@@ -80,9 +80,9 @@ func (c Config) withDefaults() Config {
 		c.Keys = []string{DefaultKey}
 	}
 	c.Window = cmp.Or(c.Window, time.Second)
-	c.Model = cmp.Or(c.Model, Clock)
+	c.Model = cmp.Or(c.Model, sim.Clock)
 	c.Scope = cmp.Or(c.Scope, PerKey)
-	c.Headers = cmp.Or(c.Headers, Always)
+	c.Headers = cmp.Or(c.Headers, sim.Always)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -100,9 +100,9 @@ func (c Config) Validate() error {
 	check(!slices.Contains(c.Keys, ""), "Keys: a key is empty")
 	check(c.Limit >= 0, "Limit %d: must be 0 (none) or more", c.Limit)
 	check(c.Window >= 0, "Window %v: must be positive", c.Window)
-	check(c.Model == "" || slices.Contains(models, c.Model), "Model %q: want one of %v", c.Model, models)
+	check(c.Model == "" || slices.Contains(sim.Models(), c.Model), "Model %q: want one of %v", c.Model, sim.Models())
 	check(c.Scope == "" || slices.Contains(scopes, c.Scope), "Scope %q: want one of %v", c.Scope, scopes)
-	check(c.Headers == "" || slices.Contains(headers, c.Headers), "Headers %q: want one of %v", c.Headers, headers)
+	check(c.Headers == "" || slices.Contains(sim.AllHeaders(), c.Headers), "Headers %q: want one of %v", c.Headers, sim.AllHeaders())
 	check(c.Latency >= 0, "Latency %v: must not be negative", c.Latency)
 	check(c.Jitter >= 0, "Jitter %v: must not be negative", c.Jitter)
 	check(c.KeyLifetime >= 0, "KeyLifetime %v: must not be negative", c.KeyLifetime)
@@ -118,29 +118,6 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Model is how a limit counts.
-type Model string
-
-// The models of a limit.
-const (
-	// Clock counts in windows aligned to the clock.
-	Clock Model = "clock"
-	// FirstRequest counts in windows that a request opens once the one before is over.
-	FirstRequest Model = "first-request"
-	// SlidingLog counts over the last Window, at any moment.
-	SlidingLog Model = "log"
-	// TokenBucket holds at most Limit and refills evenly over Window.
-	TokenBucket Model = "bucket"
-)
-
-var models = []Model{Clock, FirstRequest, SlidingLog, TokenBucket}
-
-// UnmarshalText reads a Model's name.
-func (m *Model) UnmarshalText(text []byte) error { return unmarshal(m, text, models) }
-
-// MarshalText gives the Model's name.
-func (m Model) MarshalText() ([]byte, error) { return []byte(m), nil }
-
 // Scope is what one limit counts.
 type Scope string
 
@@ -155,42 +132,16 @@ const (
 var scopes = []Scope{PerKey, PerChannel}
 
 // UnmarshalText reads a Scope's name.
-func (s *Scope) UnmarshalText(text []byte) error { return unmarshal(s, text, scopes) }
+func (s *Scope) UnmarshalText(text []byte) error {
+	if !slices.Contains(scopes, Scope(text)) {
+		return fmt.Errorf("%w: %q: want one of %v", ErrSetting, text, scopes)
+	}
+	*s = Scope(text)
+	return nil
+}
 
 // MarshalText gives the Scope's name.
 func (s Scope) MarshalText() ([]byte, error) { return []byte(s), nil }
-
-// Headers says which answers carry X-RateLimit-Limit, -Remaining and -Reset.
-type Headers string
-
-// The ways of telling about the limit. The body of a 429 names retry_after in
-// all of them but None.
-const (
-	// Always puts them on every answer to a request that was counted or refused by the limit.
-	Always Headers = "always"
-	// On429 puts them on 429 only.
-	On429 Headers = "on-429"
-	// RetryAfterOnly puts a Retry-After header on 429 and no others anywhere.
-	RetryAfterOnly Headers = "retry-after-only"
-	// None puts none anywhere.
-	None Headers = "none"
-)
-
-var headers = []Headers{Always, On429, RetryAfterOnly, None}
-
-// UnmarshalText reads the name of a way.
-func (h *Headers) UnmarshalText(text []byte) error { return unmarshal(h, text, headers) }
-
-// MarshalText gives the way's name.
-func (h Headers) MarshalText() ([]byte, error) { return []byte(h), nil }
-
-func unmarshal[T ~string](dst *T, text []byte, names []T) error {
-	if !slices.Contains(names, T(text)) {
-		return fmt.Errorf("%w: %q: want one of %v", ErrSetting, text, names)
-	}
-	*dst = T(text)
-	return nil
-}
 
 // Tier changes the limit at a time after New: to Limit, or to
 // the first limit times Times. In text: "400@10s" or "4x@10s".
@@ -222,8 +173,8 @@ func (t Tier) valid() bool {
 	return (t.Limit > 0) != (t.Times > 0) && t.Limit >= 0 && !math.IsInf(t.Times, 1) && t.After >= 0
 }
 
-// limit is what the Tier makes of the first limit; never 0, which would lift it.
-func (t Tier) limit(first int) int {
+// Of is what the Tier makes of the first limit; never 0, which would lift it.
+func (t Tier) Of(first int) int {
 	if t.Limit > 0 {
 		return t.Limit
 	}

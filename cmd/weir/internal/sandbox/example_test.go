@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/cmd/weir/internal/sandbox"
+	"weir/limiter/sim"
 )
 
 func Example() {
@@ -16,7 +17,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	s := sandbox.New(sandbox.Config{Limit: 2, Window: time.Minute, Model: sandbox.FirstRequest, Faults: []sandbox.Fault{lost}})
+	s := sandbox.New(sandbox.Config{Limit: 2, Window: time.Minute, Model: sim.FirstRequest, Faults: []sandbox.Fault{lost}})
 	listening := httptest.NewServer(s)
 	defer listening.Close()
 	for range 3 {

@@ -65,7 +65,7 @@ func (l *limits) peek(now time.Time, key, channel string) (d sim.Decision, limit
 // bucket gives the limit that counts a send, or nil.
 func (l *limits) bucket(now time.Time, key, channel string) *bucket {
 	for len(l.tiers) > 0 && now.Sub(l.started) >= l.tiers[0].After {
-		l.set(l.tiers[0].limit(l.cfg.Limit))
+		l.set(l.tiers[0].Of(l.cfg.Limit))
 		l.tiers = l.tiers[1:]
 	}
 	if l.limit == 0 {
@@ -77,22 +77,11 @@ func (l *limits) bucket(now time.Time, key, channel string) *bucket {
 	}
 	b := l.buckets[name]
 	if b == nil {
-		b = &bucket{model: l.newModel(), first: now}
+		b = &bucket{model: l.cfg.Model.New(l.limit, l.cfg.Window), first: now}
 		l.buckets[name] = b
 		l.names = append(l.names, name)
 	}
 	return b
-}
-
-func (l *limits) newModel() sim.Limit {
-	switch l.cfg.Model {
-	case SlidingLog:
-		return sim.NewLog(l.limit, l.cfg.Window)
-	case TokenBucket:
-		return sim.NewBucket(l.limit, l.cfg.Window)
-	default:
-		return sim.NewWindow(l.limit, l.cfg.Window, l.cfg.Model == Clock)
-	}
 }
 
 // set changes the limit from now on; 0 lifts it.
@@ -109,7 +98,7 @@ func (l *limits) set(limit int) {
 // windowStart says when the window began that d belongs to. A model without
 // windows is told in stretches of the same length from its first request on.
 func (l *limits) windowStart(b *bucket, d sim.Decision, now time.Time) time.Time {
-	if l.cfg.Model == Clock || l.cfg.Model == FirstRequest {
+	if l.cfg.Model == sim.Clock || l.cfg.Model == sim.FirstRequest {
 		return d.Reset.Add(-l.cfg.Window)
 	}
 	return b.first.Add(now.Sub(b.first).Truncate(l.cfg.Window))

@@ -50,9 +50,9 @@ func TestAnswersTellOfTheLimitAsConfigured(t *testing.T) {
 	}{
 		"aligned windows, rounded up": {nil,
 			[3]string{"200 2 1 1700000004  ", "200 2 0 1700000004  ", "429 2 0 1700000004  4"}},
-		"windows opened by a request": {func(c *sandbox.Config) { c.Model = sandbox.FirstRequest },
+		"windows opened by a request": {func(c *sandbox.Config) { c.Model = sim.FirstRequest },
 			[3]string{"200 2 1 1700000005  ", "200 2 0 1700000005  ", "429 2 0 1700000005  4"}},
-		"rounded down": {func(c *sandbox.Config) { c.Model, c.Rounding = sandbox.FirstRequest, sim.Floor },
+		"rounded down": {func(c *sandbox.Config) { c.Model, c.Rounding = sim.FirstRequest, sim.Floor },
 			[3]string{"200 2 1 1700000004  ", "200 2 0 1700000004  ", "429 2 0 1700000004  4"}},
 		"remaining before this request": {func(c *sandbox.Config) { c.RemainingBefore = true },
 			[3]string{"200 2 2 1700000004  ", "200 2 1 1700000004  ", "429 2 0 1700000004  4"}},
@@ -60,11 +60,11 @@ func TestAnswersTellOfTheLimitAsConfigured(t *testing.T) {
 			[3]string{"200 2 1 1700000004  ", "200 2 0 1700000004  ", "429 2 0 1700000004  2"}},
 		"with Retry-After": {func(c *sandbox.Config) { c.RetryAfter = true },
 			[3]string{"200 2 1 1700000004  ", "200 2 0 1700000004  ", "429 2 0 1700000004 4 4"}},
-		"headers on 429 only": {func(c *sandbox.Config) { c.Headers = sandbox.On429 },
+		"headers on 429 only": {func(c *sandbox.Config) { c.Headers = sim.On429 },
 			[3]string{"200     ", "200     ", "429 2 0 1700000004  4"}},
-		"Retry-After only": {func(c *sandbox.Config) { c.Headers = sandbox.RetryAfterOnly },
+		"Retry-After only": {func(c *sandbox.Config) { c.Headers = sim.RetryAfterOnly },
 			[3]string{"200     ", "200     ", "429    4 4"}},
-		"no headers": {func(c *sandbox.Config) { c.Headers = sandbox.None },
+		"no headers": {func(c *sandbox.Config) { c.Headers = sim.None },
 			[3]string{"200     ", "200     ", "429     "}},
 	} {
 		a := limited(t, newClock(), row.change)
@@ -72,6 +72,21 @@ func TestAnswersTellOfTheLimitAsConfigured(t *testing.T) {
 			if got := told(a.mustSend(strconv.Itoa(i))); got != want {
 				t.Errorf("%s: answer %d tells %q; want %q", name, i+1, got, want)
 			}
+		}
+	}
+}
+
+func TestRetryAfterNamesWhenOneMoreFitsAndNotWhenAllDo(t *testing.T) {
+	for model, want := range map[sim.Model]string{
+		sim.Clock: "3", sim.FirstRequest: "3", sim.SlidingLog: "3", sim.SlidingCounter: "5", sim.TokenBucket: "1",
+	} {
+		c := newClock()
+		a := limited(t, c, func(cfg *sandbox.Config) { cfg.Model = model })
+		a.mustSend("1")
+		c.Time = c.Add(1500 * time.Millisecond)
+		a.mustSend("2")
+		if got := after(a.mustSend("3")); got != want {
+			t.Errorf("%s: retry_after = %s; want %s", model, got, want)
 		}
 	}
 }
@@ -145,7 +160,7 @@ func TestATierChangesTheLimitInMidWindow(t *testing.T) {
 }
 
 func TestCapacityIsWhatTheLimitWouldHaveAllowed(t *testing.T) {
-	for _, model := range []sandbox.Model{sandbox.Clock, sandbox.FirstRequest, sandbox.SlidingLog, sandbox.TokenBucket} {
+	for _, model := range []sim.Model{sim.Clock, sim.FirstRequest, sim.SlidingLog, sim.TokenBucket} {
 		c := newClock()
 		a := limited(t, c, func(cfg *sandbox.Config) { cfg.Model = model })
 		a.mustSend("1") // one of two is left unused in the first window
