@@ -74,6 +74,10 @@ type Config struct {
 	// OnSettled, if set, is called after the commit in which messages settled,
 	// by the writer: it must not block.
 	OnSettled func([]outbox.Outcome)
+	// Watch makes the kernel say when files of Dir are written to, so that SQLite
+	// is asked each 20 ms only then, and else once a second. Commands that end soon,
+	// and tests in bubbles of virtual time, do without.
+	Watch bool
 	// OnForeignWrite, if set, is called within about 20 ms after another
 	// process has written to the database, by the writer: it must not block.
 	OnForeignWrite func()
@@ -85,9 +89,12 @@ type Store struct {
 	lock   *os.File // nil beside a daemon
 	read   *sqlx.DB
 	writer *writer
+	watch  *watch               // nil without Config.Watch
 	epoch  int64                // 0 beside a daemon
 	feed   atomic.Pointer[Feed] // nil until NewFeed
 	shown  gaugeBoard
+
+	commits atomic.Int64 // that are known, of this process and others
 }
 
 // Open opens the data directory as its one daemon: it takes the lock, checks
@@ -181,9 +188,16 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	read.SetMaxOpenConns(4)
 	read.SetMaxIdleConns(4)
 	s := &Store{cfg: cfg, read: read}
-	s.writer, err = newWriter(path, writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite})
-	if err != nil {
-		return nil, errors.Join(err, read.Close())
+	w := writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite}
+	if cfg.Watch {
+		if s.watch, err = newWatch(cfg.Dir); err != nil {
+			cfg.Log.Info("writes of other processes are looked for by asking", "why", err)
+		} else {
+			w.changed = s.watch.changed
+		}
+	}
+	if s.writer, err = newWriter(path, w); err != nil {
+		return nil, errors.Join(err, read.Close(), s.watch.close())
 	}
 	return s, nil
 }
@@ -203,7 +217,7 @@ func dsn(path, pragmas string) string {
 
 // Close ends the writer after what it has taken and releases the lock.
 func (s *Store) Close() error {
-	err := errors.Join(s.writer.close(), s.read.Close())
+	err := errors.Join(s.writer.close(), s.read.Close(), s.watch.close())
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
@@ -257,6 +271,7 @@ func (s *Store) beginEpoch(ctx context.Context) error {
 }
 
 func (s *Store) afterCommit(c *committed) {
+	s.commits.Add(1)
 	if f := s.feed.Load(); f != nil {
 		f.committed(c)
 	}
@@ -274,6 +289,7 @@ func (s *Store) FeedAnew() {
 }
 
 func (s *Store) onForeignWrite() {
+	s.commits.Add(1)
 	if f := s.feed.Load(); f != nil {
 		f.lookEverywhere()
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -17,8 +16,11 @@ const (
 	// maxBatch bounds the pieces of work in one commit, and so the time for
 	// which another process waits for the write lock.
 	maxBatch = 256
-	// foreignPoll is how often the writer looks for other processes' writes.
+	// foreignPoll is how soon the writer looks for other processes' writes.
 	foreignPoll = 20 * time.Millisecond
+	// watchedPoll is how often it does so although the kernel tells of writes: not
+	// every file system does.
+	watchedPoll = time.Second
 )
 
 // work is one caller's share of a group commit.
@@ -32,6 +34,7 @@ type writerConfig struct {
 	log            *slog.Logger
 	afterCommit    func(*committed)
 	onForeignWrite func()
+	changed        <-chan struct{} // somebody, perhaps we, wrote to a file; nil: nobody tells
 }
 
 // writer is the only one in this process who writes. All work that waits when
@@ -53,7 +56,7 @@ type writer struct {
 	err   error // why the database can no longer be written
 	epoch int64 // 0: not guarded
 
-	commits atomic.Int64
+	commits chan struct{} // of capacity 1: full when there was a commit
 
 	version int64 // PRAGMA data_version: moves when another connection commits; run's alone
 }
@@ -69,7 +72,7 @@ func newWriter(path string, cfg writerConfig) (*writer, error) {
 		queue:  make(chan *work, maxBatch),
 		stop:   make(chan struct{}),
 		ended:  make(chan struct{}),
-		failed: make(chan struct{}),
+		failed: make(chan struct{}), commits: make(chan struct{}, 1),
 	}
 	// Only this connection: begin asks again by itself, and RunCheckpoints copies
 	// most of the log before its 4000 pages (16 MB) are full.
@@ -167,7 +170,11 @@ func (w *writer) fail(err error) {
 
 func (w *writer) run() {
 	defer close(w.ended)
-	poll := time.NewTicker(foreignPoll)
+	every := foreignPoll
+	if w.cfg.changed != nil {
+		every = watchedPoll
+	}
+	poll := time.NewTicker(every)
 	defer poll.Stop()
 	batch := make([]*work, 0, maxBatch)
 	for {
@@ -176,6 +183,8 @@ func (w *writer) run() {
 			runtime.Gosched() // whoever is about to queue its work shares this commit
 			batch = w.gather(append(batch[:0], job))
 			w.commitAll(batch)
+		case <-w.cfg.changed:
+			w.lookForForeignWrites()
 		case <-poll.C:
 			w.lookForForeignWrites()
 		case <-w.stop:
@@ -254,7 +263,10 @@ func (w *writer) commit(batch []*work) error {
 	err := w.apply(t, batch)
 	if err == nil {
 		if err = w.exec(`COMMIT`); err == nil {
-			w.commits.Add(1)
+			select {
+			case w.commits <- struct{}{}:
+			default:
+			}
 			w.cfg.afterCommit(&t.committed)
 			return nil
 		}

@@ -68,7 +68,7 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 
 func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
-		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(),
+		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(), Watch: true,
 		OnSettled: func(outcomes []outbox.Outcome) {
 			select {
 			case d.settled <- outcomes:

@@ -44,6 +44,10 @@ func newServeCommand(a *app) *cobra.Command {
 		}
 		setMemory(a.getenv, cfg.Concurrency)
 		d, err := a.openDaemon(cmd.Context(), cfg)
+		if err != nil && cmd.Context().Err() != nil {
+			cfg.logger(a.stderr).Info("stopped while it was starting")
+			return nil // what failed, failed because it was told to stop
+		}
 		if err != nil {
 			return err
 		}
