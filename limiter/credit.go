@@ -74,7 +74,10 @@ func (w *window) trial(d demand) (int, time.Time) {
 		at = d.now
 	case w.left > w.lost+w.uncounted():
 		// Only the guess at what others use stands against it.
-		at = w.leftAt.Add(max(2*time.Second, d.hedge()))
+		at = w.leftAt.Add(d.hedge())
+		if !d.urgent {
+			at = w.leftAt.Add(max(2*time.Second, d.hedge()))
+		}
 	}
 	if !d.now.Before(at) {
 		return 1, w.end

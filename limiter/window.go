@@ -94,6 +94,18 @@ func (w *window) uncounted() int {
 
 func (w *window) known() bool { return !w.reset.IsZero() }
 
+// rate is what the limit allows per second; 0 if unknown.
+func (w *window) rate() float64 {
+	length := w.length
+	if length == 0 || w.kind.moving {
+		length = max(w.kind.span, time.Second)
+	}
+	if !w.known() {
+		return 0
+	}
+	return float64(w.limit) / length.Seconds()
+}
+
 // same tells whether reset names the current window. The servers of a fleet
 // round apart, which only long windows can bear.
 func (w *window) same(reset time.Time) bool {
