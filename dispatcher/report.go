@@ -166,7 +166,10 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 		}
 	case b.park.stands(now):
 		g.State, g.Since, g.Until = Parked, b.park.since, b.park.until
-		g.Reason = s.Reason + ", kept for the high lane"
+		g.Reason = s.Reason
+		if s.Mode == limiter.ModeWindow && s.Remaining > 0 {
+			g.Reason += ", kept for the high lane and for what others use"
+		}
 	case b.ramp.width > 0 && (b.seats > 0 || !b.idle()):
 		g.Reason = "opening gently after a gate"
 	}
