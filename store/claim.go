@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -31,8 +32,10 @@ func (s *Store) Claim(ctx context.Context, scope string, refs []outbox.Ref) ([]d
 			claims = append(claims, claim)
 			tx.claimed = append(tx.claimed, placedRef{place{claim.Bucket, claim.Lane}, ref})
 		}
+		point.Hit(point.ClaimUncommitted)
 		return nil
 	})
+	point.Hit(point.Claimed)
 	return claims, err
 }
 

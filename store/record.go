@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -17,6 +18,7 @@ func (s *Store) Record(r dispatcher.Record, done func(error)) {
 		if err := tx.record(s.epoch, &r); err != nil {
 			return fmt.Errorf("store: recording an attempt of message %d: %w", r.Claim.ID, err)
 		}
+		point.Hit(point.OutcomeUncommitted)
 		return nil
 	}, done)
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	_ "github.com/mattn/go-sqlite3" // the driver behind every connection here
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -267,6 +268,7 @@ func (s *Store) beginEpoch(ctx context.Context) error {
 		return fmt.Errorf("store: beginning an epoch: %w", err)
 	}
 	s.writer.guard(s.epoch)
+	point.Hit(point.EpochBegun)
 	return nil
 }
 
