@@ -75,7 +75,7 @@ type plan struct {
 }
 
 // plans deals the kills out to episodes: every place in turn, shuffled, with a
-// kill at random after each third.
+// kill at random after every few.
 func plans(seed uint64, kills int) []plan {
 	chance := rand.New(rand.NewPCG(seed, 0))
 	var all []plan
@@ -96,7 +96,7 @@ func plans(seed uint64, kills int) []plan {
 			switch {
 			case n == 0 && len(onlyFresh) > 0:
 				p.strikes = append(p.strikes, draw(&fresh, onlyFresh))
-			case n%4 == 3:
+			case n%5 == 4:
 				p.strikes = append(p.strikes, atRandom)
 			default:
 				p.strikes = append(p.strikes, draw(&deck, anywhere))

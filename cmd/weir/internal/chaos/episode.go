@@ -50,7 +50,12 @@ func (e *episode) run(ctx context.Context, cfg Config, dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, e.close(), tidy(dir, e.findings)) }()
 	for _, s := range e.strikes {
-		if err = e.round(ctx, s); err != nil {
+		before := e.verdict.Kills[s.name]
+		if err = e.round(ctx, s); err == nil && e.verdict.Kills[s.name] == before {
+			s.most = min(s.most, 1) // it did not get there so often; once it will
+			err = e.round(ctx, s)
+		}
+		if err != nil {
 			e.findings++
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
@@ -76,6 +81,9 @@ func (e *episode) summary() string {
 func (e *episode) round(ctx context.Context, s strike) error {
 	for _, w := range []way{bySend, byNATS, byShop} {
 		e.make(w, 5+e.chance.IntN(6))
+	}
+	if s.role == relay && e.relay != nil {
+		e.relay.kill() // it would carry at once what the next one is to die over
 	}
 	if err := e.trade(ctx); err != nil {
 		return err
@@ -119,9 +127,6 @@ func (e *episode) cast(ctx context.Context, s strike) (c cast, err error) {
 	if s.at != "" {
 		env[s.role] = point.Arm(s.at, 1+e.chance.IntN(s.most))
 	}
-	if s.stage != nowhere {
-		e.api.set(&trap{stage: s.stage, left: 1 + e.chance.IntN(s.most), spring: func() { e.daemon.kill() }})
-	}
 	if e.daemonAlive() && s.role == daemon {
 		if err := e.daemon.stop(ctx); err != nil {
 			return c, err
@@ -132,14 +137,16 @@ func (e *episode) cast(ctx context.Context, s strike) (c cast, err error) {
 			return c, err
 		}
 	}
-	if s.role == relay && e.relay != nil {
-		e.relay.kill()
+	if s.stage != nowhere {
+		e.api.set(&trap{stage: s.stage, left: 1 + e.chance.IntN(s.most), spring: e.world.daemon.kill})
 	}
 	if err := e.keepRelay(env[relay]...); err != nil {
 		return c, err
 	}
-	if c.sender, c.count, err = e.startSend(env[sender]...); err != nil {
-		return c, err
+	if first := s.fresh && s.role == daemon; !first { // else weir send may migrate in its place
+		if c.sender, c.count, err = e.startSend(env[sender]...); err != nil {
+			return c, err
+		}
 	}
 	c.victim = map[role]*child{daemon: e.world.daemon, sender: c.sender, relay: e.relay}[s.role]
 	return c, nil
@@ -174,7 +181,9 @@ func (e *episode) strike(ctx context.Context, s strike, c cast) error {
 		e.verdict.killed(s)
 	}
 	if byHand && e.chance.IntN(4) == 0 { // as when the machine dies
-		c.sender.kill()
+		if c.sender != nil {
+			c.sender.kill()
+		}
 		e.relay.kill()
 	}
 	return nil
