@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +18,7 @@ import (
 // for those who use it: the help does not list it.
 func newChaosCommand(a *app) *cobra.Command {
 	cfg := chaos.Config{}
+	var scenarios []string
 	command := &cobra.Command{
 		Use:    "chaos",
 		Short:  "Kill weir again and again, and compare its books with the API's",
@@ -23,25 +26,32 @@ func newChaosCommand(a *app) *cobra.Command {
 		Long: "Runs this program as child processes against a simulated API, kills them with\n" +
 			"SIGKILL while producers go on, and compares the API's books with the database:\n" +
 			"exit 0 means that nothing was lost, nothing sent twice and everything explained.\n" +
-			"Named places to die at need a build for it: go build -tags chaos ./cmd/weir.",
-		Example: "  weir chaos --kills 1000 --seed 7",
-		Args:    cobra.NoArgs,
+			"Named places to die at need a build for it: go build -tags chaos ./cmd/weir.\n\n" +
+			"Scenarios:\n  " + strings.Join(chaos.Scenarios(), "\n  "),
+		Example: "  weir chaos --kills 1000 --seed 7\n" +
+			"  weir chaos --scenario all",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Out = a.stdout
 			if !cmd.Flags().Changed("seed") {
 				cfg.Seed = uint64(time.Now().UnixNano())
 			}
-			return a.chaos(cmd, cfg)
+			if slices.Contains(scenarios, "all") {
+				scenarios = chaos.Scenarios()
+			}
+			return a.chaos(cmd, cfg, scenarios)
 		},
 	}
 	flags := command.Flags()
 	flags.IntVar(&cfg.Kills, "kills", 100, "processes to kill")
 	flags.Uint64Var(&cfg.Seed, "seed", 0, "what decides about everything that is left to chance (default: the time)")
+	flags.StringArrayVar(&scenarios, "scenario", nil, "play a fault in place of kills, or all of them; may be repeated")
 	flags.StringVar(&cfg.Dir, "dir", "", "where the data directories go (default: a temporary directory)")
 	return command
 }
 
-func (a *app) chaos(cmd *cobra.Command, cfg chaos.Config) (err error) {
+// chaos kills, or plays the scenarios if there are any.
+func (a *app) chaos(cmd *cobra.Command, cfg chaos.Config, scenarios []string) (err error) {
 	if cfg.Program, err = os.Executable(); err != nil {
 		return err
 	}
@@ -53,9 +63,13 @@ func (a *app) chaos(cmd *cobra.Command, cfg chaos.Config) (err error) {
 	if !point.Built {
 		fmt.Fprintln(a.stderr, "This build has no named places: all kills are at random or from the API's side.")
 	}
-	verdict, err := chaos.Run(cmd.Context(), cfg)
-	if err == nil {
-		err = os.Remove(cfg.Dir)
+	if len(scenarios) > 0 {
+		var failed []error
+		for _, name := range scenarios {
+			failed = append(failed, chaos.RunScenario(cmd.Context(), cfg, name))
+		}
+		return errors.Join(failed...)
 	}
-	return errors.Join(err, verdict.Print(a.stdout))
+	verdict, err := chaos.Run(cmd.Context(), cfg)
+	return errors.Join(verdict.Print(a.stdout), err)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -15,18 +16,35 @@ import (
 // shortKills is enough for every named place, and some at random.
 const shortKills = 40
 
-func TestNothingIsLostOrSentTwiceWhereverAProcessIsKilled(t *testing.T) {
+// chaosConfig lets chaos run this test binary as weir, into out.
+func chaosConfig(t *testing.T, out io.Writer) chaos.Config {
+	t.Helper()
 	if !point.Built {
-		t.Skip("named places need -tags chaos")
+		t.Skip("named places and clocks that can be turned need -tags chaos")
 	}
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return chaos.Config{Program: program, Env: []string{asProgram + "=1"}, Kills: shortKills, Seed: 1, Dir: t.TempDir(), Out: out}
+}
+
+func TestNoFaultOfScenariosLosesAnythingOrSendsItTwice(t *testing.T) {
+	for _, name := range chaos.Scenarios() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			if err := chaos.RunScenario(t.Context(), chaosConfig(t, &out), name); err != nil {
+				t.Error(err)
+			}
+			t.Log(out.String())
+		})
+	}
+}
+
+func TestNothingIsLostOrSentTwiceWhereverAProcessIsKilled(t *testing.T) {
 	var out bytes.Buffer
-	verdict, err := chaos.Run(t.Context(), chaos.Config{
-		Program: program, Env: []string{asProgram + "=1"}, Kills: shortKills, Seed: 1, Dir: t.TempDir(), Out: &out,
-	})
+	verdict, err := chaos.Run(t.Context(), chaosConfig(t, &out))
 	verdict.Print(&out)
 	t.Log(out.String())
 	if err != nil {
@@ -39,7 +57,7 @@ func TestNothingIsLostOrSentTwiceWhereverAProcessIsKilled(t *testing.T) {
 	}
 }
 
-// files gives the Go files and imports that the package of points has in a build.
+// pointsOf gives the Go files and imports of the package of points in a build.
 func pointsOf(t *testing.T, args ...string) string {
 	t.Helper()
 	args = append(append([]string{"list"}, args...), "-f", "{{.GoFiles}} {{.Imports}}", "weir/internal/point")

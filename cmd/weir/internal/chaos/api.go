@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 type api struct {
 	*sandbox.Server
 	url    string
-	server *http.Server
+	server *http.Server // replaced when the API comes back
 
 	mu   sync.Mutex
 	trap *trap
@@ -42,13 +43,29 @@ func serveAPI(cfg sandbox.Config) (*api, error) {
 		return nil, fmt.Errorf("listening for the simulated API: %w", err)
 	}
 	a := &api{Server: sandbox.New(cfg), url: "http://" + listener.Addr().String()}
-	a.server = &http.Server{Handler: a, ReadHeaderTimeout: 10 * time.Second}
+	a.serve(listener)
+	return a, nil
+}
+
+func (a *api) serve(listener net.Listener) {
+	server := &http.Server{Handler: a, ReadHeaderTimeout: 10 * time.Second}
+	a.server = server
 	go func() {
-		if err := a.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			panic(err) // nothing that chaos finds means anything then
 		}
 	}()
-	return a, nil
+}
+
+// leave makes connections fail until the API comes back.
+func (a *api) leave() { _ = a.server.Close() }
+
+func (a *api) comeBack() error {
+	listener, err := net.Listen("tcp", strings.TrimPrefix(a.url, "http://"))
+	if err == nil {
+		a.serve(listener)
+	}
+	return err
 }
 
 // close ends the API once every request that arrived has been executed, so that

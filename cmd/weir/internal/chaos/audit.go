@@ -31,6 +31,9 @@ type finding struct {
 	text string
 }
 
+// String names a finding for those who read it.
+func (f finding) String() string { return fmt.Sprintf("%s: %s", f.kind, f.text) }
+
 // audit is what the books of the API and the database say together.
 type audit struct {
 	findings []finding
@@ -178,7 +181,15 @@ func (a *audit) inspect(ctx context.Context, db *sql.DB) error {
 	err := db.QueryRowContext(ctx, `
 		SELECT count(*) FROM status_readable
 		WHERE state <> 'running' AND coalesce(reason, '') = ''`).Scan(&silent)
+	if err != nil {
+		return err
+	}
 	a.check(silent == 0, isUnsaid, "%d rows of status have a state without a reason", silent)
+	var colored int
+	err = db.QueryRowContext(ctx, `
+		SELECT count(*) FROM messages
+		WHERE request_id || coalesce(error_message, '') || coalesce(error_code, '') GLOB '*[' || char(1) || '-' || char(31) || char(127) || ']*'`).Scan(&colored)
+	a.check(colored == 0, isUntrue, "%d messages hold control characters", colored)
 	return err
 }
 

@@ -88,9 +88,11 @@ func (c *child) alive() bool {
 }
 
 // killed tells whether it died of SIGKILL.
-func (c *child) killed() bool {
+func (c *child) killed() bool { return c.diedOf(syscall.SIGKILL) }
+
+func (c *child) diedOf(signal syscall.Signal) bool {
 	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+	return ok && status.Signaled() && status.Signal() == signal
 }
 
 // awaitEnd waits until the process has ended by itself.
@@ -112,6 +114,9 @@ func (c *child) stop(ctx context.Context) error {
 	}
 	if err := c.awaitEnd(ctx, stopPatience); err != nil {
 		return err
+	}
+	if c.diedOf(syscall.SIGTERM) && c.said() == "" {
+		return nil // before its first line of code could listen for signals
 	}
 	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
 		return fmt.Errorf("weir %s ended with %v:\n%s", c.cmd.Args[1], c.cmd.ProcessState, c.said())

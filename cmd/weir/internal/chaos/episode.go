@@ -188,21 +188,3 @@ func (e *episode) strike(ctx context.Context, s strike, c cast) error {
 	}
 	return nil
 }
-
-// peace lets everything be handed over and settle, and stops the processes.
-func (e *episode) peace(ctx context.Context) error {
-	e.api.SetLimit(0)
-	e.api.SetFaults()
-	if !e.daemonAlive() {
-		if err := e.serve(ctx); err != nil {
-			return err
-		}
-	}
-	if err := e.handOver(ctx); err != nil {
-		return err
-	}
-	if err := e.awaitSettled(ctx); err != nil {
-		return err
-	}
-	return errors.Join(e.relay.stop(ctx), e.daemon.stop(ctx))
-}

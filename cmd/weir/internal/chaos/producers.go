@@ -57,12 +57,16 @@ func openProducers(ctx context.Context, w *world) (*producers, error) {
 	return p, outbox.Init(ctx, db)
 }
 
-func (p *producers) close() error {
-	var err error
-	if p.publisher != nil {
-		err = p.publisher.Close()
+func (p *producers) close() error { return errors.Join(p.disconnect(), p.shop.Close()) }
+
+// disconnect makes the next publish connect anew.
+func (p *producers) disconnect() error {
+	if p.publisher == nil {
+		return nil
 	}
-	return errors.Join(err, p.shop.Close())
+	err := p.publisher.Close()
+	p.publisher = nil
+	return err
 }
 
 // make makes count messages to be handed over, and gives their keys.

@@ -45,7 +45,7 @@ func (v *Verdict) add(w *world, a *audit) {
 		case isTwice:
 			v.Twice++
 		}
-		v.Findings = append(v.Findings, fmt.Sprintf("%s: %s (%s)", f.kind, f.text, w.dir))
+		v.Findings = append(v.Findings, fmt.Sprintf("%v (%s)", f, w.dir))
 	}
 }
 

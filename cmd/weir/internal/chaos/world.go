@@ -48,6 +48,7 @@ type world struct {
 	// otherEnds are the states, other than sent, in which messages may end, by
 	// what their keys begin with.
 	otherEnds map[string][]string
+	ends      []func() // what else is closed at the end
 	*producers
 }
 
@@ -92,11 +93,17 @@ func (w *world) close() error {
 		c.kill()
 	}
 	w.api.close()
+	for _, end := range w.ends {
+		end()
+	}
 	if w.producers == nil {
 		return nil
 	}
 	return w.producers.close()
 }
+
+// atEnd closes something of a scenario when the world ends.
+func (w *world) atEnd(end func()) { w.ends = append(w.ends, end) }
 
 // serve starts the daemon and returns once it runs.
 func (w *world) serve(ctx context.Context, env ...string) error {
@@ -165,3 +172,21 @@ func until(ctx context.Context, patience time.Duration, what string, holds func(
 }
 
 func (w *world) daemonAlive() bool { return w.daemon != nil && w.daemon.alive() }
+
+// peace lets everything be handed over and settle, and stops the processes.
+func (w *world) peace(ctx context.Context) error {
+	w.api.SetLimit(0)
+	w.api.SetFaults()
+	if !w.daemonAlive() {
+		if err := w.serve(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.handOver(ctx); err != nil {
+		return err
+	}
+	if err := w.awaitSettled(ctx); err != nil {
+		return err
+	}
+	return errors.Join(w.relay.stop(ctx), w.daemon.stop(ctx))
+}
