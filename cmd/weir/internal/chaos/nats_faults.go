@@ -176,8 +176,8 @@ func natsUnreachable(ctx context.Context, w *world) error {
 }
 
 // silenceTells is how long a connection may be silent until that means that it
-// is dead: two heartbeats that did not come, and a try.
-const silenceTells = 8 * time.Second
+// is dead: up to three pings that were not answered.
+const silenceTells = 6 * time.Second
 
 // cable carries connections to an address, until it is cut: then they neither
 // end nor get through, as with a network that drops every packet.
