@@ -23,6 +23,7 @@ const (
 	isUnsaid    kind = "unexplained" // a state without its reason
 	isMiscount  kind = "miscounted"
 	isDamaged   kind = "damaged"
+	isStuck     kind = "stuck"
 	isUnwritten kind = "unrecorded" // a request of which no attempt tells
 )
 
@@ -117,11 +118,20 @@ func (a *audit) judge(r row, at sandbox.Key) {
 	a.check(r.settledAt.Valid == settled, isUntrue, "%s is %s; settled_at says otherwise", r.key, r.state)
 }
 
-// attempts checks that every request on the wire is told by an attempt.
+// attempts checks that every request on the wire is told by an attempt, and
+// that a message remembers that one of them may have had an effect.
 func (a *audit) attempts(ctx context.Context, db *sql.DB, stats sandbox.Stats) error {
 	var told sql.NullInt64
 	err := db.QueryRowContext(ctx, `SELECT sum(requests), count(*) FILTER (WHERE verdict = 'lost') FROM attempts`).Scan(&told, &a.cut)
 	a.check(int(told.Int64) >= stats.Requests, isUnwritten, "the API saw %d requests, the attempts tell of %d", stats.Requests, told.Int64)
+	if err != nil {
+		return err
+	}
+	var forgotten int
+	err = db.QueryRowContext(ctx, `
+		SELECT count(DISTINCT message) FROM attempts JOIN messages ON id = message
+		WHERE verdict IN ('lost', 'ambiguous', 'retry', 'in_progress') AND ambiguous_at IS NULL`).Scan(&forgotten)
+	a.check(forgotten == 0, isUntrue, "%d messages have forgotten an attempt that may have had an effect", forgotten)
 	return err
 }
 

@@ -60,14 +60,16 @@ func (e *episode) run(ctx context.Context, cfg Config, dir string) (err error) {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	if err = e.peace(ctx); err != nil {
+	unsettled := e.peace(ctx)
+	if unsettled != nil && !errors.Is(unsettled, ErrFound) {
 		e.findings++
-		return err
+		return unsettled
 	}
-	a, err := e.audit(ctx)
+	a, err := e.audit(ctx) // also of what has not settled: it says what is missing
 	if err != nil {
 		return err
 	}
+	a.check(unsettled == nil, isStuck, "%v", unsettled)
 	e.findings += len(a.findings)
 	e.verdict.add(e.world, a)
 	return nil
