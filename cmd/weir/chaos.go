@@ -59,6 +59,7 @@ func (a *app) chaos(cmd *cobra.Command, cfg chaos.Config, scenarios []string) (e
 		if cfg.Dir, err = os.MkdirTemp("", "weir-chaos-"); err != nil {
 			return fmt.Errorf("making a directory: %w; set --dir", err)
 		}
+		defer func() { _ = os.Remove(cfg.Dir) }() // unless something was kept in it
 	}
 	if !point.Built {
 		fmt.Fprintln(a.stderr, "This build has no named places: all kills are at random or from the API's side.")
