@@ -12,7 +12,7 @@ const (
 	// slowly and quickly are how much of itself the rate gains with each answer:
 	// near the rate that was last refused, and elsewhere.
 	slowly, quickly = 5e-5, 1e-3
-	// fewest is how many must be admitted for a rate to be measured.
+	// fewest is how many must be admitted for a rate to be measured again.
 	fewest = 16
 	// slowest keeps a rate from vanishing, in requests per second.
 	slowest = 1.0 / 60
@@ -35,6 +35,7 @@ type pacer struct {
 
 	accepted int       // since the last recovery
 	since    time.Time // of the last recovery, or the first request
+	resumed  bool      // since is of a recovery
 	cutAt    time.Time // of the last refusal that counted
 	until    time.Time // parked
 	blocked  bool      // refused, and not admitted since
@@ -63,7 +64,8 @@ func (p *pacer) admitted(sent, now time.Time, most int) {
 		if step := widen(p.width); p.answers%step == 0 {
 			p.width = min(p.width+1, most)
 		}
-	default:
+	case p.bucket.TokensAt(now) < float64(p.bucket.Burst()):
+		// A pace that is not used up would grow without having been tried.
 		gain := quickly
 		if p.perSec > 0.9*p.ceiling && p.perSec < 1.05*p.ceiling {
 			gain = slowly
@@ -82,23 +84,23 @@ func widen(width int) int {
 }
 
 // resume begins again after a refusal, at no more than what was admitted on
-// average since the last recovery.
+// average since the last recovery. A few before the first one tell nothing: the
+// limit may have been used up when they came.
 func (p *pacer) resume(now time.Time) {
 	perSec := p.perSec
-	if passed := now.Sub(p.since).Seconds(); passed > 0 && (perSec == 0 || p.accepted >= fewest) {
+	enough := p.accepted >= fewest || perSec == 0 && p.resumed
+	if passed := now.Sub(p.since).Seconds(); passed > 0 && enough {
 		measured := float64(p.accepted) / passed
 		if perSec == 0 {
 			perSec = measured * cut
 		}
 		perSec = min(perSec, max(measured, perSec/2))
 	}
-	p.restart(now)
-	p.set(now, perSec)
-}
-
-func (p *pacer) restart(now time.Time) {
-	p.accepted, p.since = 0, now
+	p.accepted, p.since, p.resumed = 0, now, true
 	p.blocked, p.refusals, p.spare = false, 0, 0
+	if perSec > 0 {
+		p.set(now, perSec)
+	}
 }
 
 func (p *pacer) set(now time.Time, perSec float64) {
