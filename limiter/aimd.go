@@ -14,6 +14,9 @@ const (
 	slowly, quickly = 5e-5, 1e-3
 	// fewest is how many must be admitted for a rate to be measured again.
 	fewest = 16
+	// idle is after how long without an answer the time does not count in which
+	// a rate is measured: there was nothing to send.
+	idle = time.Second
 	// slowest keeps a rate from vanishing, in requests per second.
 	slowest = 1.0 / 60
 )
@@ -34,8 +37,9 @@ type pacer struct {
 	spare   int           // tokens that came back unused
 
 	accepted int       // since the last recovery
-	since    time.Time // of the last recovery, or the first request
+	since    time.Time // of the last recovery, or the first request after none or an idle time
 	resumed  bool      // since is of a recovery
+	heard    time.Time // of the last answer that was no refusal
 	cutAt    time.Time // of the last refusal that counted
 	until    time.Time // parked
 	blocked  bool      // refused, and not admitted since
@@ -54,6 +58,7 @@ func (p *pacer) lead(now time.Time, perSec float64) {
 // admitted takes an answer that was no refusal.
 func (p *pacer) admitted(sent, now time.Time, most int) {
 	p.accepted++
+	p.heard = now
 	switch {
 	case p.blocked:
 		if !sent.Before(p.cutAt) {
@@ -155,11 +160,13 @@ func (p *pacer) room(d demand) (int, time.Time) {
 
 func (p *pacer) take(now time.Time, n int) {
 	switch {
-	case p.since.IsZero():
-		p.since = now
 	case p.blocked:
 		p.opening.take(now, n)
-	case p.bucket != nil:
+	case p.bucket == nil:
+		if now.Sub(p.heard) > idle {
+			p.accepted, p.since, p.resumed = 0, now, false
+		}
+	default:
 		used := min(n, p.spare)
 		p.spare -= used
 		p.bucket.AllowN(now, n-used)

@@ -354,6 +354,21 @@ func TestARefusalBeforeAnythingWasAdmittedTellsNoPace(t *testing.T) {
 	}
 }
 
+func TestARefusalAfterAnIdleTimeTellsNoPace(t *testing.T) {
+	a := newAPI(t)
+	for range 100 {
+		a.sendNow(200, 0)
+		a.pass(time.Hour)
+	}
+	a.sendNow(429, time.Second)
+	a.pass(time.Second)
+	for range 100 {
+		if !a.sendNow(200, 0) {
+			t.Fatalf("no token at once: %+v", a.lim.State(a.now))
+		}
+	}
+}
+
 func TestAHugeRetryAfterIsClamped(t *testing.T) {
 	a := newAPI(t)
 	a.lim.Answered(a.send(), a.now, limiter.Answer{Status: 429, Headers: limiter.ParseHeaders(nil, "1000000000")})
