@@ -10,6 +10,9 @@ import (
 type tx struct {
 	w   *writer
 	now int64
+	// graves caches whether there are tombstones at all: most databases have
+	// none for their first months, and each message would be looked up there.
+	graves *bool
 	committed
 }
 
