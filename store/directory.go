@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// prepareDir makes the data directory, closes it to others and puts an empty
-// database file into it. A directory on a network file system is left as it is.
-func prepareDir(dir string) error {
+// privateDir makes the data directory and closes it to others. One on a network
+// file system is left as it is.
+func privateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("store: creating the data directory: %w", err)
 	}
@@ -25,6 +25,14 @@ func prepareDir(dir string) error {
 	// rights; a directory that only its owner may enter keeps them private.
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return fmt.Errorf("store: closing the data directory to others: %w; weir runs as the owner of its data directory", err)
+	}
+	return nil
+}
+
+// prepareDir makes the data directory and puts an empty database file into it.
+func prepareDir(dir string) error {
+	if err := privateDir(dir); err != nil {
+		return err
 	}
 	file, err := os.OpenFile(filepath.Join(dir, fileName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {

@@ -32,24 +32,31 @@ func checkFile(ctx context.Context, path string, look time.Duration) error {
 		return fmt.Errorf("store: opening %s: %w", path, err)
 	}
 	defer func() { _ = db.Close() }()
-	var app, version, tables int
-	// One statement, so that a broken file gives one error.
-	err = db.QueryRowContext(ctx, `
-		SELECT (SELECT count(*) FROM sqlite_schema), application_id, user_version
-		FROM pragma_application_id, pragma_user_version`).Scan(&tables, &app, &version)
+	id, err := identify(ctx, db)
 	switch {
 	case isCode(err, sqlite3.ErrNotADB, sqlite3.ErrCorrupt, sqlite3.ErrFormat):
 		return corrupt(path, err.Error())
 	case err != nil:
 		return fmt.Errorf("store: reading %s: %w", path, err)
-	case tables == 0:
+	case id.tables == 0:
 		return nil // created, but its first migration never committed
-	case app != applicationID:
+	case id.app != applicationID:
 		return corrupt(path, "it is another program's database")
-	case version > latest():
-		return fmt.Errorf("%w: %s has version %d, this weir knows %d; use a newer weir", ErrNewer, path, version, latest())
+	case id.version > latest():
+		return fmt.Errorf("%w: %s has version %d, this weir knows %d; use a newer weir", ErrNewer, path, id.version, latest())
 	}
 	return checkIntegrity(ctx, db, path, look)
+}
+
+// identity is whose database a file is.
+type identity struct{ tables, app, version int }
+
+func identify(ctx context.Context, db *sqlx.DB) (id identity, err error) {
+	// One statement, so that a broken file gives one error.
+	err = db.QueryRowContext(ctx, `
+		SELECT (SELECT count(*) FROM sqlite_schema), application_id, user_version
+		FROM pragma_application_id, pragma_user_version`).Scan(&id.tables, &id.app, &id.version)
+	return id, err
 }
 
 func checkIntegrity(ctx context.Context, db *sqlx.DB, path string, look time.Duration) error {

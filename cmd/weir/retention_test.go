@@ -15,13 +15,18 @@ import (
 // alter changes the database as nobody but time does.
 func (d *desk) alter(query string, args ...any) {
 	d.t.Helper()
-	db, err := sqlx.Open("sqlite3", "file:"+d.dir+"/weir.db?_busy_timeout=5000")
+	alterFile(d.t, d.dir+"/weir.db", query, args...)
+}
+
+func alterFile(t *testing.T, path, query string, args ...any) {
+	t.Helper()
+	db, err := sqlx.Open("sqlite3", "file:"+path+"?_busy_timeout=5000")
 	if err != nil {
-		d.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer db.Close()
 	if _, err := db.Exec(query, args...); err != nil {
-		d.t.Fatal(err)
+		t.Fatal(err)
 	}
 }
 

@@ -53,6 +53,10 @@ func (a *app) commandGroups() []commandGroup {
 			newGatesCommand(a),
 			newRejectedCommand(a),
 		}},
+		{"Keeping it safe:", []*cobra.Command{
+			newBackupCommand(a),
+			newRestoreCommand(a),
+		}},
 		{"Trying it out:", []*cobra.Command{
 			newDemoCommand(a),
 			newSandboxCommand(),
