@@ -84,16 +84,38 @@ func (a *Answer) takeBody(body []byte) {
 
 // takeAcceptance takes all that matters of a 2xx. Thousands come each second,
 // and a struct is decoded in half the time of a map; but it would also take the
-// name in another case, which is not the API's.
+// name in another case, which is not the API's, where there can be one.
 func (a *Answer) takeAcceptance(body []byte) {
+	if !namesOnce(body, "message_id") {
+		var fields map[string]json.RawMessage
+		if json.Unmarshal(body, &fields) == nil && fields != nil {
+			a.IsJSON, a.MessageID = true, text(fields["message_id"])
+		}
+		return
+	}
 	var accepted *struct {
 		MessageID string `json:"message_id"`
 	}
-	if !bytes.Contains(body, []byte(`"message_id"`)) || json.Unmarshal(body, &accepted) != nil || accepted == nil {
+	if json.Unmarshal(body, &accepted) != nil || accepted == nil {
 		return
 	}
 	a.IsJSON = true
 	a.MessageID = sanitize(accepted.MessageID)
+}
+
+// namesOnce tells whether name stands in body just once, and no other spelling
+// of it can: in another case, with escapes, with letters that fold to ASCII.
+func namesOnce(body []byte, name string) bool {
+	found := 0
+	for i, c := range body {
+		switch {
+		case c == '\\' || c >= utf8.RuneSelf:
+			return false
+		case c|0x20 == name[0] && len(body)-i >= len(name) && strings.EqualFold(string(body[i:i+len(name)]), name):
+			found++
+		}
+	}
+	return found == 1 && bytes.Contains(body, []byte(name))
 }
 
 // withDetails adds to a refusal's message which fields it is about.
