@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -190,10 +191,11 @@ type fault struct {
 }
 
 func (f *fault) Error() string {
+	name := cmp.Or(printable(f.setting), `""`) // a file can have any name in it
 	if f.where == "" {
-		return fmt.Sprintf("%s: %v", f.setting, f.err)
+		return fmt.Sprintf("%s: %v", name, f.err)
 	}
-	return fmt.Sprintf("%s (%s): %v", f.setting, f.where, f.err)
+	return fmt.Sprintf("%s (%s): %v", name, f.where, f.err)
 }
 
 func (f *fault) Unwrap() error { return f.err }
