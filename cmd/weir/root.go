@@ -123,6 +123,7 @@ func (a *app) newRootCommand() *cobra.Command {
 			root.AddCommand(command)
 		}
 	}
+	root.AddCommand(newSoakCommand(a)) // hidden, and so in no group
 	root.InitDefaultCompletionCmd()
 	return root
 }
