@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,15 +75,36 @@ func TestABackupOverwritesNothingAndLeavesNoHalfFile(t *testing.T) {
 	if err := store.Backup(t.Context(), d.dir, filepath.Join(d.dir, "weir.db"), d.Now()); !errors.Is(err, store.ErrExists) {
 		t.Errorf("over the database itself: %v", err)
 	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := store.Backup(ended, d.dir, filepath.Join(dir, "half"), d.Now()); err == nil {
-		t.Error("a backup that was interrupted succeeded")
+	if content, _ := os.ReadFile(file); string(content) != "precious" {
+		t.Errorf("the file that was there says %q", content)
 	}
-	entries, err := os.ReadDir(dir)
-	must(t, err)
-	if content, _ := os.ReadFile(file); len(entries) != 1 || string(content) != "precious" {
-		t.Errorf("there are %v, and the file that was there says %q", entries, content)
+}
+
+func TestABackupThatIsInterruptedLeavesNothing(t *testing.T) {
+	d := newDesk(t)
+	large := message("x")
+	large.Body = []byte(`{"text":"` + strings.Repeat("x", 200<<10) + `"}`)
+	for i := range 100 {
+		large.Key = fmt.Sprint(i)
+		d.put(large)
+	}
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- store.Backup(ctx, d.dir, filepath.Join(dir, "b.db"), d.Now()) }()
+	for begun := false; !begun; {
+		entries, err := os.ReadDir(dir)
+		must(t, err)
+		begun = len(entries) > 0
+	}
+	cancel()
+	err := <-ended
+	entries, unread := os.ReadDir(dir)
+	must(t, unread)
+	if err == nil {
+		t.Log("it was quicker than its interruption")
+	} else if len(entries) > 0 {
+		t.Errorf("after %v there is %v", err, entries)
 	}
 }
 
@@ -168,6 +190,13 @@ func TestARestoreSetsAsideWhatIsThereAndOnlyIfItIsToldTo(t *testing.T) {
 		t.Errorf("beside a command: %v", err)
 	}
 	must(t, errors.Join(reader.Rollback(), d.db.Close()))
+	lock, err := os.Open(filepath.Join(d.dir, "weir.lock")) // a daemon that is just starting
+	must(t, err)
+	must(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
+	if _, err := store.Restore(t.Context(), d.dir, file, d.Now(), true); !errors.Is(err, store.ErrInUse) {
+		t.Errorf("beside a daemon that holds the lock only: %v", err)
+	}
+	must(t, lock.Close())
 	if after := contents(t, d.dir); !maps.Equal(before, after) {
 		t.Error("a restore that was refused changed the directory")
 	}
@@ -213,6 +242,10 @@ func TestWhatIsNoWholeBackupIsNotRestored(t *testing.T) {
 	connectTo(t, newer).exec(`PRAGMA user_version = 99`)
 	foreign := d.backup()
 	connectTo(t, foreign).exec(`PRAGMA application_id = 7`)
+	inconsistent := d.backup()
+	c := connectTo(t, inconsistent)
+	c.exec(`PRAGMA writable_schema = 1`)
+	c.exec(`UPDATE sqlite_schema SET sql = replace(sql, 'WHERE state = ''retrying''', 'WHERE state = ''pending''') WHERE name = 'messages_retrying'`)
 	live := filepath.Join(t.TempDir(), "live.db")
 	must(t, os.WriteFile(live, good, 0o600))
 	must(t, os.WriteFile(live+"-wal", []byte("x"), 0o600))
@@ -228,6 +261,7 @@ func TestWhatIsNoWholeBackupIsNotRestored(t *testing.T) {
 		{"an empty file", file(nil), store.ErrCorrupt},
 		{"a half file", file(good[:len(good)/2]), store.ErrCorrupt},
 		{"a damaged file", file(damaged), store.ErrCorrupt},
+		{"an index that lacks rows", inconsistent, store.ErrCorrupt},
 		{"no database", file([]byte(strings.Repeat("hello ", 1000))), store.ErrCorrupt},
 		{"another program's database", foreign, store.ErrCorrupt},
 		{"a newer weir's backup", newer, store.ErrNewer},
