@@ -17,6 +17,9 @@ type Verdict struct {
 	findings []finding
 }
 
+// leastSamples is how many looks it takes to tell growth from a storm.
+const leastSamples = 240
+
 // finding is one line of it.
 type finding struct {
 	good       bool
@@ -178,7 +181,7 @@ func (s *soak) judgeGrowth(v *Verdict) {
 		{"descriptors", func(one sample) int64 { return one.descriptors }, 40, 1, ""},
 	} {
 		early, late, most := s.samples.growth(g.of)
-		v.find(late <= early*4/3+g.spare, g.name, "%d%s early, %d%s late, %d%s at most", early/g.unit, g.suffix, late/g.unit, g.suffix, most/g.unit, g.suffix)
+		v.find(late <= early*4/3+g.spare || len(s.samples.all) < leastSamples, g.name, "%d%s early, %d%s late, %d%s at most", early/g.unit, g.suffix, late/g.unit, g.suffix, most/g.unit, g.suffix)
 	}
 	_, _, wal := s.samples.growth(func(one sample) int64 { return one.wal })
 	v.find(wal < 64*mib, "WAL", "%d MiB at most", wal/mib)
