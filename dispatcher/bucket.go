@@ -22,7 +22,8 @@ type account struct {
 
 	key      APIKey
 	buckets  []*bucket
-	stranger int64 // the message that something else than the API answered last; 0: none since
+	stranger int64       // the message that something else than the API answered last; 0: none since
+	watch    *scopeWatch // nil: there is but one channel
 }
 
 func newAccount(cfg Account, d *Config) (*account, error) {
@@ -36,7 +37,11 @@ func newAccount(cfg Account, d *Config) (*account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dispatcher: %w", err)
 	}
-	return &account{cfg: cfg, client: client, scope: Scope(cfg.BaseURL, cfg.Name), key: key}, nil
+	a := &account{cfg: cfg, client: client, scope: Scope(cfg.BaseURL, cfg.Name), key: key}
+	if len(cfg.Channels) > 1 {
+		a.watch = newScopeWatch(cfg.Channels)
+	}
+	return a, nil
 }
 
 // keyGate names the gate that holds the account while the API refuses its key.
@@ -61,9 +66,10 @@ type bucket struct {
 
 	parkStored time.Time // the end of the park in the gates table; the reporter's own
 
-	waiting  [3]waiting // by lane
-	tally               // seats and requests
-	normals  int        // normal messages since the last bulk one
+	waiting  [3]waiting    // by lane
+	setbacks [3]setback    // by lane
+	claimed  chan struct{} // closed once the last batch that was picked has been claimed
+	tally                  // seats and requests
 	park     park
 	ramp     ramp
 	failures int   // in a row
@@ -83,6 +89,8 @@ type lastSeen struct {
 
 func newBucket(a *account, channel, instance string, l *limiter.Limiter) *bucket {
 	name := outbox.Bucket{Account: a.cfg.Name, Channel: channel}
+	none := make(chan struct{})
+	close(none)
 	return &bucket{
 		Bucket:  name,
 		account: a,
@@ -90,7 +98,23 @@ func newBucket(a *account, channel, instance string, l *limiter.Limiter) *bucket
 		scopes:  [3]string{outbox.DaemonScope(instance), outbox.AccountScope(name.Account), name.Scope()},
 		room:    [3]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)},
 		alone:   make(map[int64]time.Duration),
+		claimed: none,
 	}
+}
+
+// setback keeps a lane in order when the limit refuses one of its messages: none
+// that was behind it may go before it is back in front.
+type setback struct {
+	back int // messages on their way back
+	turn int // of the dispatcher, the first after a refusal: what was picked before goes back too
+}
+
+// due is how many messages of a lane may be picked now.
+func (b *bucket) due(lane int) int {
+	if b.setbacks[lane].back > 0 {
+		return 0
+	}
+	return b.waiting[lane].len()
 }
 
 // waiting are the references of one lane that the dispatcher holds. Those that
@@ -157,13 +181,17 @@ const (
 // fetchRetry is the wait after the queue could not be reached.
 const fetchRetry = time.Second
 
-// fetch keeps references of one lane at hand, about as many as there are seats.
+// fetch keeps references of one lane at hand, about twice as many as there are
+// seats: however many go at once, a lane with a backlog does not look empty, so
+// that a lower one would take its turn, while the next are on their way.
+// It fetches a few queue messages at a time, since each fetch is a subscription,
+// a pull and an unsubscription for the server.
 func (d *Dispatcher) fetch(ctx context.Context, b *bucket, lane int) error {
 	for ctx.Err() == nil {
 		d.mu.Lock()
-		room := d.seats - b.waiting[lane].len()
+		room := 2*d.seats - b.waiting[lane].len()
 		d.mu.Unlock()
-		if room <= 0 {
+		if room < max(1, d.seats/2) {
 			select {
 			case <-b.room[lane]:
 			case <-ctx.Done():
@@ -173,7 +201,8 @@ func (d *Dispatcher) fetch(ctx context.Context, b *bucket, lane int) error {
 		refs, err := d.cfg.Source.FetchWork(ctx, b.Bucket, outbox.Lanes[lane], room)
 		if err != nil {
 			if ctx.Err() == nil {
-				d.cfg.Log.Warn("work cannot be fetched now; trying again", "bucket", b.String(), "error", err, "in", fetchRetry)
+				// Debug: the source says once what its trouble is, and so does the status.
+				d.cfg.Log.Debug("work cannot be fetched now; trying again", "bucket", b.String(), "error", err, "in", fetchRetry)
 				pause(ctx, fetchRetry)
 			}
 			continue

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"weir/internal/point"
 	"weir/limiter"
 )
 
@@ -32,22 +33,26 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 		return
 	}
 	ticket := x.b.limiter.Sent(d.cfg.Now())
+	point.Hit(point.Requested)
 	answer := x.b.account.client.Post(work, key, x.c.Key, x.c.Body, x.c.Traceparent)
+	point.Hit(point.Answered)
 	verdict := judge(answer)
 	seen := d.tellLimiter(x, ticket, answer, verdict)
 	judgement := settle(x.c, answer, verdict, d.cfg.Policy, rand.Float64)
 
 	d.mu.Lock()
 	d.learn(x, key, answer, &judgement)
+	d.watchScope(x.b, answer, verdict, seen)
 	d.freeWorker(x)
 	d.mu.Unlock()
 
 	d.work.Add(1)
 	d.cfg.Ledger.Record(Record{Claim: x.c, Answer: answer, Judgement: judgement, Limit: seen}, func(err error) {
+		point.Hit(point.OutcomeCommitted)
 		if err != nil {
 			d.fail(err)
 		}
-		d.freeSeat(x, !judgement.State.Settled() && judgement.DueAt.IsZero())
+		d.freeSeat(x, !judgement.State.Settled() && judgement.DueAt.IsZero(), verdict == Throttled)
 		d.work.Done()
 	})
 }
@@ -65,6 +70,7 @@ func (d *Dispatcher) mayPost(x *delivery) (APIKey, bool) {
 	case d.stopping,
 		d.gates.bars(x.b, x.c.ID),
 		x.b.limiter.Parked(now),
+		!x.probe && x.turn < x.b.setbacks[x.lane].turn,
 		now.Sub(x.c.ClaimedAt) > staleClaim,
 		!x.c.ExpiresAt.IsZero() && !now.Before(x.c.ExpiresAt),
 		!mayRepeat(x.c, x.b.account.scope, d.cfg.Policy, now):
@@ -114,15 +120,18 @@ func (d *Dispatcher) handBack(work context.Context, x *delivery) {
 	if err := d.cfg.Ledger.Release(context.WithoutCancel(work), []Claim{x.c}); err != nil {
 		d.fail(err)
 	}
-	d.freeSeat(x, true)
+	d.freeSeat(x, true, false)
 }
 
 // freeSeat ends a delivery once the ledger has it. A message that came back
 // unharmed leads its lane again.
-func (d *Dispatcher) freeSeat(x *delivery, again bool) {
+func (d *Dispatcher) freeSeat(x *delivery, again, refused bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.release(x.c.ID)
+	if refused {
+		x.b.setbacks[x.lane].back--
+	}
 	x.b.seats--
 	if x.lane == bulk {
 		d.bulk.seats--

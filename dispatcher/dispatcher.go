@@ -105,18 +105,20 @@ type Dispatcher struct {
 	seats    int // claimed or under way at most
 	accounts []*account
 	buckets  []*bucket
+	pools    []*pool
 	wake     chan struct{}  // something changed that may let a message go
 	start    chan *delivery // for the workers; closed once nothing is left
 
 	mu       sync.Mutex
 	gates    gates
-	turn     int            // the bucket that is looked at first
+	turn     int            // counts the rounds of scheduling
 	ready    [2][]*delivery // claimed, waiting for a worker: the high lane's, and the others' as they were claimed
 	inHand   map[int64]int  // claims of each row, from before they are on disk to after their end
 	posting  int
 	bulk     tally // of the bulk lane, over all buckets
 	stopping bool
 	failure  error // of the ledger: nothing more can be sent
+	trouble  Gate  // of the source, as it is stored; without a reason: none
 
 	work sync.WaitGroup // claims and deliveries under way
 }
@@ -155,12 +157,14 @@ func (d *Dispatcher) addAccount(cfg Account) error {
 		return err
 	}
 	d.accounts = append(d.accounts, a)
-	var shared *limiter.Limiter
+	var p *pool
 	for _, channel := range cfg.Channels {
-		if shared == nil || !cfg.SharedLimit {
-			shared = limiter.New(limiter.Config{MaxInFlight: d.seats, Reserve: d.cfg.BulkReserve})
+		if p == nil || !cfg.SharedLimit {
+			p = &pool{limiter: limiter.New(limiter.Config{MaxInFlight: d.seats, Reserve: d.cfg.BulkReserve})}
+			d.pools = append(d.pools, p)
 		}
-		b := newBucket(a, channel, d.cfg.Instance, shared)
+		b := newBucket(a, channel, d.cfg.Instance, p.limiter)
+		p.buckets = append(p.buckets, b)
 		a.buckets = append(a.buckets, b)
 		d.buckets = append(d.buckets, b)
 	}

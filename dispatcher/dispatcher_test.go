@@ -51,16 +51,20 @@ func (s *secret) set(key APIKey) {
 }
 
 // inBubble gives test a rig that has not started.
-func inBubble(t *testing.T, concurrency int, test func(r *rig)) {
+func inBubble(t *testing.T, concurrency int, test func(r *rig), changes ...func(*Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{T: t, ledger: newLedger(t), board: newBoard(), key: secret{key: "old"}, ended: make(chan error, 1)}
 		r.api = newAPI(t, r.ledger)
-		d, err := New(Config{
+		cfg := Config{
 			Instance: "weir", Source: r.ledger, Ledger: r.ledger, Board: r.board, Policy: policy, Concurrency: concurrency,
 			Accounts:      []Account{{Name: "default", BaseURL: "http://127.0.0.1:1", Channels: []string{"rcs", "email"}, Key: r.key.read}},
 			ProbeInterval: testProbeInterval, DrainTimeout: 30 * time.Second, BulkReserve: 0.1, UserAgent: "weir/test", Now: time.Now,
-		})
+		}
+		for _, change := range changes {
+			change(&cfg)
+		}
+		d, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -123,11 +123,14 @@ func TestAProbeNeedsASeat(t *testing.T) {
 		r.d.Restore([]Gate{heldGate("bucket:default/rcs", ByUnpaid, time.Now(), time.Now())})
 		b.waiting[normal].fetched = []outbox.Ref{{ID: 1}}
 		other.seats = r.d.seats
-		if x, _ := r.d.take(b, time.Now()); len(x.refs) != 0 {
+		p := r.d.pools[0]
+		r.d.take(p, time.Now())
+		if x := p.shares[0]; len(x.refs) != 0 {
 			r.Errorf("%v is taken while no seat is free", x.refs)
 		}
 		other.seats--
-		if x, _ := r.d.take(b, time.Now()); len(x.refs) != 1 || !x.probe {
+		r.d.take(p, time.Now())
+		if x := p.shares[0]; len(x.refs) != 1 || !x.probe {
 			r.Errorf("%v is taken, want one probe", x.refs)
 		}
 	})

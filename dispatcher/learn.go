@@ -40,6 +40,8 @@ func (d *Dispatcher) learn(x *delivery, key APIKey, a Answer, j *Judgement) {
 		if a.IsJSON && a.ErrorCode != "" { // a proxy has limits too
 			d.answered(b, a)
 		}
+		b.setbacks[x.lane].back++
+		b.setbacks[x.lane].turn = d.turn + 1
 		d.logPark(b, a)
 	case Retry, Ambiguous:
 		d.failed(b, a, j)
@@ -238,7 +240,7 @@ func unpaidReason(a Answer, j *Judgement) string {
 	if a.TopupURL != "" {
 		reason += ", top up at " + a.TopupURL
 	}
-	return reason
+	return sanitize(reason)
 }
 
 // SettleLost judges an attempt whose daemon died: it may have been sent. Its

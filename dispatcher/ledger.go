@@ -13,6 +13,8 @@ import (
 // may come.
 type Source interface {
 	FetchWork(ctx context.Context, bucket outbox.Bucket, lane outbox.Lane, most int) ([]outbox.Ref, error)
+	// Trouble is why it gives nothing now, for people; empty if nothing is in the way.
+	Trouble() string
 }
 
 // Ledger is the record of every message. What its methods return from is on
@@ -34,7 +36,8 @@ type Ledger interface {
 // Board keeps what people watch: the gates, so that they survive a restart,
 // and the gauges of each bucket.
 type Board interface {
-	// PutGate stores a gate, replacing the one of the same scope, kind and setter.
+	// PutGate stores a gate, replacing the one of the same scope, kind and setter,
+	// but for a wish that has not been taken.
 	PutGate(ctx context.Context, g Gate) error
 	// DropGate removes the gate of that scope, kind and setter.
 	DropGate(ctx context.Context, g Gate) error

@@ -23,6 +23,7 @@ type ledger struct {
 	claimTakes  time.Duration // how long commits take
 	recordTakes time.Duration
 	fail        string // the method that returns errLedger
+	trouble     string // that the source has
 
 	rows     []*row // row n has the id n+1
 	changed  chan struct{}
@@ -81,6 +82,18 @@ func (l *ledger) FetchWork(ctx context.Context, b outbox.Bucket, lane outbox.Lan
 		case <-time.After(next):
 		}
 	}
+}
+
+func (l *ledger) Trouble() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.trouble
+}
+
+func (l *ledger) setTrouble(reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.trouble = reason
 }
 
 // due takes references of due rows, or tells after which time to look again.

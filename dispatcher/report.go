@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weir/limiter"
+	"weir/outbox"
 )
 
 // Of what follows, gaugesOf, rate and restorePark need d.mu.
@@ -41,18 +42,49 @@ func (d *Dispatcher) publish(ctx context.Context) error {
 		if err := d.cfg.Board.PutGate(ctx, g); err != nil {
 			return err
 		}
-		d.wishGone(g)
+		if g.WishTaken {
+			d.wishGone(g)
+		}
 	}
 	for _, g := range drop {
 		if err := d.cfg.Board.DropGate(ctx, g); err != nil {
 			return err
 		}
 	}
+	if err := d.publishTrouble(ctx); err != nil {
+		return err
+	}
 	gauges := d.gauges()
 	if err := d.publishParks(ctx, gauges); err != nil {
 		return err
 	}
 	return d.cfg.Board.Report(ctx, gauges)
+}
+
+// publishTrouble keeps a stored gate equal to what the source says of itself, so
+// that the daemon's row explains why nothing new is sent.
+func (d *Dispatcher) publishTrouble(ctx context.Context) error {
+	reason := d.cfg.Source.Trouble()
+	d.mu.Lock()
+	before := d.trouble
+	d.mu.Unlock()
+	if reason == before.Reason {
+		return nil
+	}
+	now := Gate{Scope: outbox.DaemonScope(d.cfg.Instance), Kind: Degraded, Reason: reason, Since: d.cfg.Now(), SetBy: BySource}
+	var err error
+	if reason == "" {
+		err = d.cfg.Board.DropGate(ctx, now)
+	} else {
+		if before.Reason != "" {
+			now.Since = before.Since
+		}
+		err = d.cfg.Board.PutGate(ctx, now)
+	}
+	d.mu.Lock()
+	d.trouble = now
+	d.mu.Unlock()
+	return err
 }
 
 // publishParks keeps the stored parks equal to those of the limiters. A wait
@@ -86,7 +118,9 @@ func (d *Dispatcher) unsavedGates() (put, drop []Gate) {
 	defer d.mu.Unlock()
 	for id := range d.gates.unsaved {
 		if g := d.gates.find(id); g != nil {
-			put = append(put, g.Gate)
+			stored := g.Gate
+			stored.WishTaken = g.asked
+			put = append(put, stored)
 		} else {
 			drop = append(drop, Gate{Scope: id.scope, Kind: id.kind, SetBy: id.setBy})
 		}
@@ -110,7 +144,7 @@ func (d *Dispatcher) gauges() []Gauges {
 func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	s := b.limiter.State(now)
 	g := Gauges{
-		Bucket: b.Bucket, State: Running, LimitScope: b.account.limitScope(),
+		Bucket: b.Bucket, State: Running, LimitScope: string(b.account.limitScope()),
 		Window: s.Window, SentLastMinute: b.sent.total(now),
 		LastRequestID: b.last.requestID, LastErrorCode: b.last.errorCode,
 	}
@@ -123,6 +157,8 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	switch gate := d.gates.strongest(b); {
 	case gate != nil:
 		g.State, g.Reason, g.Since, g.Until = gate.Kind, gate.Reason, gate.Since, gate.Until
+	case d.trouble.Reason != "":
+		g.State, g.Reason, g.Since = d.trouble.Kind, d.trouble.Reason, d.trouble.Since
 	case s.Parked:
 		g.State, g.Reason, g.Until = Parked, s.Reason, s.Until
 		if now.Before(b.park.until) {
@@ -130,8 +166,11 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 		}
 	case b.park.stands(now):
 		g.State, g.Since, g.Until = Parked, b.park.since, b.park.until
-		g.Reason = s.Reason + ", kept for the high lane"
-	case b.ramp.width > 0:
+		g.Reason = s.Reason
+		if s.Mode == limiter.ModeWindow && s.Remaining > 0 {
+			g.Reason += ", kept for the high lane and for what others use"
+		}
+	case b.ramp.width > 0 && (b.seats > 0 || !b.idle()):
 		g.Reason = "opening gently after a gate"
 	}
 	if g.State == Running && b.last.refusals >= inARow {
@@ -139,6 +178,7 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	}
 	if g.State == Running || g.State == Parked {
 		g.Rate = b.rate(s, now)
+		g.Reason = join(join(g.Reason, oddLimit(s, now)), b.misjudged())
 	}
 	if g.Since.IsZero() {
 		g.Since = b.shown.Since
@@ -152,10 +192,24 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 
 // join puts two reasons into one line, where there are two.
 func join(one, other string) string {
-	if one == "" {
-		return other
+	if one == "" || other == "" {
+		return one + other
 	}
 	return one + "; " + other
+}
+
+// oddShown is how long an answer whose limit made no sense is shown.
+const oddShown = time.Hour
+
+// oddLimit says that the API's answers about its limit make no sense.
+func oddLimit(s limiter.State, now time.Time) string {
+	switch {
+	case s.Odd == 0 || now.Sub(s.LastOddAt) > oddShown:
+		return ""
+	case s.Odd == 1:
+		return "an answer with a limit that makes no sense: " + s.LastOdd
+	}
+	return fmt.Sprintf("%d answers with a limit that makes no sense, the last: %s", s.Odd, s.LastOdd)
 }
 
 // rate is what the bucket gets done per second: what the limit allows, or where
@@ -167,11 +221,11 @@ func (b *bucket) rate(s limiter.State, now time.Time) float64 {
 	return float64(b.sent.total(now)) / 60
 }
 
-func (a *account) limitScope() string {
+func (a *account) limitScope() limitScope {
 	if a.cfg.SharedLimit {
-		return "key"
+		return perKey
 	}
-	return "channel"
+	return perChannel
 }
 
 // readRefusedKey looks for another key where the API refuses the one at hand.
@@ -212,12 +266,16 @@ func (d *Dispatcher) Restore(stored []Gate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, g := range stored {
-		if g.Kind == Parked {
+		switch {
+		case g.Kind == Parked:
 			d.restorePark(g, now)
 			continue
+		case g.SetBy == BySource:
+			d.trouble = g
+			continue
 		}
-		if latest := now.Add(longestHold); g.Kind != Paused && g.Until.After(latest) {
-			g.Until = latest
+		if g.Kind != Paused {
+			g.Until = earlier(g.Until, now.Add(longestHold))
 		}
 		d.gates.add(g, d.cfg.ProbeInterval)
 	}
@@ -228,7 +286,7 @@ func (d *Dispatcher) restorePark(g Gate, now time.Time) {
 	for _, b := range d.buckets {
 		if b.Scope() == g.Scope {
 			b.parkStored = g.Until
-			b.park = park{since: g.Since, until: g.Until}
+			b.park = park{since: g.Since, until: earlier(g.Until, now.Add(longestHold))} // as the limiter bounds it
 			b.limiter.Restore(now, g.Until)
 		}
 	}

@@ -71,6 +71,47 @@ func TestARestoredParkKeeps(t *testing.T) {
 	})
 }
 
+func TestARestoredParkIsNotShownForLongerThanItIsKept(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		began := time.Now()
+		r.d.Restore([]Gate{{Scope: "bucket:default/rcs", Kind: Parked, SetBy: ByLimit, Since: began, Until: began.Add(72 * time.Hour)}})
+		if most := began.Add(longestHold); r.d.buckets[0].park.until.After(most) {
+			r.Errorf("parked until %v, want %v", r.d.buckets[0].park.until, most)
+		}
+	})
+}
+
+func TestAnIdleBucketDoesNotOpenGently(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		r.start()
+		r.d.Reload([]Gate{pausedGate(time.Time{})})
+		r.waitShown(rcs, Paused, "")
+		r.d.Reload(nil)
+		r.wait(time.Second, "running", func() bool { return r.gauges(rcs).State == Running })
+		if g := r.gauges(rcs); g.Reason != "" {
+			r.Errorf("it is running, and has nothing to send: %s", g.Reason)
+		}
+	})
+}
+
+func TestAWishThatComesWhileTheGateIsStoredIsNotLost(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.warm()
+		r.api.always(unauthorized)
+		r.add(rcs, outbox.Normal, keys("a", 50)...)
+		r.waitShown(rcs, Held, "refuses the key")
+		r.d.mu.Lock()
+		g := r.d.gates.find(r.d.accounts[0].keyGate())
+		r.d.gates.unsaved[g.id()] = true
+		r.d.mu.Unlock()
+		put, _ := r.d.unsavedGates()
+		r.d.Reload([]Gate{{Scope: g.Scope, Kind: g.Kind, SetBy: g.SetBy, Since: g.Since, Until: g.Since}})
+		if again, _ := r.d.unsavedGates(); put[0].WishTaken || !again[0].WishTaken {
+			r.Error("storing what was before the wish takes it away, or storing what followed from it does not")
+		}
+	})
+}
+
 func TestALimitThatIsUsedUpIsShownAndStored(t *testing.T) {
 	inBubble(t, 8, func(r *rig) {
 		// Windows of an hour; 20 requests are allowed in each.
@@ -241,6 +282,26 @@ func TestAConflictThatSaysSentIsNoRefusal(t *testing.T) {
 	})
 }
 
+func TestALimitThatMakesNoSenseIsShownForAnHour(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.warm()
+		r.api.play(func(request) reply {
+			return reply{status: 200, body: ok.body, header: map[string]string{
+				"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "99", "X-RateLimit-Reset": "12345",
+			}}
+		})
+		r.add(rcs, outbox.Normal, keys("odd", 3)...)
+		r.waitShown(rcs, Running, "3 answers with a limit that makes no sense, the last: X-RateLimit-Reset lies in the past")
+		if g := r.gauges(email); strings.Contains(g.Reason, "sense") {
+			r.Errorf("the other bucket says %q", g.Reason)
+		}
+		time.Sleep(oddShown + time.Second)
+		if g := r.gauges(rcs); g.Reason != "" {
+			r.Errorf("an hour later it still says %q", g.Reason)
+		}
+	})
+}
+
 func TestAGateThatRisesRightBeforeTheStopIsStored(t *testing.T) {
 	inBubble(t, 1, func(r *rig) {
 		r.api.always(unauthorized.in(reportEvery + time.Millisecond))
@@ -344,5 +405,27 @@ func TestAPauseThatIsReadWhenItEndsLeavesTheTable(t *testing.T) {
 		if left := r.stored(); len(left) != 0 || r.d.Gated(rcs) {
 			r.Errorf("left in the table: %v; gated: %v", left, r.d.Gated(rcs))
 		}
+	})
+}
+
+func TestTroubleOfTheSourceIsShownAndInNobodysWay(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		stored := Gate{Scope: "daemon:weir", Kind: Degraded, SetBy: BySource, Reason: "before", Since: time.Now().Add(-time.Hour)}
+		if err := r.PutGate(r.Context(), stored); err != nil {
+			r.Fatal(err)
+		}
+		r.d.Restore(r.stored())
+		r.setTrouble("no queue")
+		r.add(rcs, outbox.Normal, "a")
+		r.start()
+		r.waitShown(rcs, Degraded, "no queue")
+		r.waitShown(email, Degraded, "no queue")
+		if gates := r.stored(); len(gates) != 1 || gates[0].Reason != "no queue" || gates[0].Scope != "daemon:weir" {
+			r.Errorf("stored %+v", gates)
+		}
+		r.waitAllSent(time.Second)
+		r.setTrouble("")
+		r.waitShown(rcs, Running, "")
+		r.waitNoGates(time.Second)
 	})
 }

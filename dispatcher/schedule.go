@@ -13,14 +13,12 @@ import (
 // lookAgain bounds how long the scheduler sleeps when nothing is to be expected.
 const lookAgain = time.Second
 
-// normalsPerBulk is how many normal messages go for each bulk one while both wait.
-const normalsPerBulk = 8
-
 // batch is what one bucket may claim now.
 type batch struct {
 	b     *bucket
 	refs  []outbox.Ref
 	bulk  int // of the refs
+	turn  int // of the dispatcher
 	probe bool
 }
 
@@ -34,51 +32,65 @@ func (d *Dispatcher) letGo(work context.Context) (time.Duration, error) {
 	}
 	again := now.Add(lookAgain)
 	d.turn++
-	for i := range d.buckets {
-		b := d.buckets[(d.turn+i)%len(d.buckets)]
-		next, until := d.take(b, now)
-		if !until.IsZero() && until.Before(again) {
-			again = until
+	for i := range d.pools {
+		p := d.pools[(d.turn+i)%len(d.pools)]
+		until, short := d.take(p, now)
+		again = sooner(again, until)
+		for i := range p.shares {
+			next := p.shares[i].batch
+			if len(next.refs) == 0 {
+				continue
+			}
+			before, claimed := next.b.claimed, make(chan struct{})
+			next.b.claimed = claimed
+			d.work.Go(func() {
+				defer close(claimed)
+				d.claim(work, next, before)
+			})
 		}
-		if len(next.refs) > 0 {
-			d.work.Go(func() { d.claim(work, next) })
-		}
+		d.yield(work, p, short)
 	}
 	return max(again.Sub(now), 100*time.Microsecond), nil
 }
 
-// take picks the references that b may claim now. It charges their tokens and
-// seats.
-func (d *Dispatcher) take(b *bucket, now time.Time) (batch, time.Time) {
-	for _, g := range d.gates.lapsed(b, now) {
-		d.lower(g, "its time is over")
+// sooner is the earlier of two times, of which zero is none.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
-	next := batch{b: b}
-	if b.idle() {
-		return next, time.Time{}
+	return a
+}
+
+// charge takes seats for messages that have just joined the batch.
+func (d *Dispatcher) charge(next *batch, lane int, refs []outbox.Ref) {
+	next.b.seats += len(refs)
+	if lane == bulk {
+		next.bulk += len(refs)
+		d.bulk.seats += len(refs)
 	}
-	w, until := d.gates.way(b, now)
-	if w == closed {
-		return next, until
-	}
-	if w == probe {
-		until = d.takeProbe(&next, now)
-	} else {
-		until = d.takeOpen(&next, d.roomFor(b), now)
-		b.park.note(now, len(next.refs) > 0, until)
-	}
-	for _, ref := range next.refs {
+	for _, ref := range refs {
 		d.inHand[ref.ID]++
 	}
-	b.seats += len(next.refs)
-	d.bulk.seats += next.bulk
-	for lane := range b.room {
-		select {
-		case b.room[lane] <- struct{}{}:
-		default:
+	select {
+	case next.b.room[lane] <- struct{}{}:
+	default:
+	}
+}
+
+// yield hands back n claimed messages that wait for a worker, bulk before normal
+// and the last first: high ones wait for their tokens.
+func (d *Dispatcher) yield(work context.Context, p *pool, n int) {
+	for _, lane := range []int{bulk, normal} {
+		for i := len(d.ready[normal]) - 1; i >= 0 && n > 0; i-- {
+			x := d.ready[normal][i]
+			if x.lane != lane || x.b.limiter != p.limiter || x.probe {
+				continue
+			}
+			d.ready[normal] = slices.Delete(d.ready[normal], i, i+1)
+			d.work.Go(func() { d.handBack(work, x) })
+			n--
 		}
 	}
-	return next, until
 }
 
 func (b *bucket) idle() bool {
@@ -94,10 +106,10 @@ func (d *Dispatcher) free() int {
 	return free
 }
 
-// roomFor is how many more messages b may claim.
-func (d *Dispatcher) roomFor(b *bucket) int {
+// roomFor is how many more messages of a lane b may claim.
+func (d *Dispatcher) roomFor(b *bucket, lane int, now time.Time) int {
 	most := d.seats
-	if d.contended(b) {
+	if d.contended(b, lane, now) {
 		most = d.seats / 2
 	}
 	if b.ramp.width > 0 {
@@ -113,50 +125,21 @@ func (d *Dispatcher) roomFor(b *bucket) int {
 	return room
 }
 
-// contended tells whether another bucket has messages that could go.
-func (d *Dispatcher) contended(b *bucket) bool {
+// contended tells whether another bucket has messages that could go, so that b
+// must leave it half of the seats and workers. One that waits for its limit has
+// none. High messages leave nothing to ordinary ones of the same limit, which
+// would take the tokens that they need next.
+func (d *Dispatcher) contended(b *bucket, lane int, now time.Time) bool {
 	for _, other := range d.buckets {
-		if other != b && (other.posting > 0 || !other.idle()) && d.gates.strongest(other) == nil {
+		wants := other.posting > 0 || !other.idle() && !other.park.stands(now)
+		if lane == high && other.limiter == b.limiter {
+			wants = other.waiting[high].len() > 0
+		}
+		if other != b && wants && d.gates.strongest(other) == nil {
 			return true
 		}
 	}
 	return false
-}
-
-// takeOpen picks by lane: high first, then normal and bulk by their weights.
-func (d *Dispatcher) takeOpen(next *batch, room int, now time.Time) time.Time {
-	b := next.b
-	urgent, until := b.grant(now, true, min(room, b.waiting[high].len()))
-	next.refs = b.waiting[high].take(urgent, next.refs)
-	room -= urgent
-	bulkRoom := max(0, min(b.waiting[bulk].len(), d.seats*3/4-d.bulk.seats))
-	rest, later := b.grant(now, false, min(room, b.waiting[normal].len()+bulkRoom))
-	if until.IsZero() || (!later.IsZero() && later.Before(until)) {
-		until = later
-	}
-	for ; rest > 0; rest-- {
-		lane := normal
-		if b.waiting[normal].len() == 0 || (bulkRoom > 0 && b.normals >= normalsPerBulk) {
-			lane = bulk
-		}
-		if lane == bulk {
-			b.normals = 0
-			bulkRoom--
-			next.bulk++
-		} else {
-			b.normals++
-		}
-		next.refs = b.waiting[lane].take(1, next.refs)
-	}
-	return until
-}
-
-// grant asks the limiter for n tokens.
-func (b *bucket) grant(now time.Time, urgent bool, n int) (int, time.Time) {
-	if n == 0 {
-		return 0, time.Time{}
-	}
-	return b.limiter.Grant(now, urgent, n)
 }
 
 // takeProbe picks one message that has not tried the gates yet: of the highest
@@ -174,9 +157,7 @@ func (d *Dispatcher) takeProbe(next *batch, now time.Time) time.Time {
 		for lane := range b.waiting {
 			if ref, found := b.waiting[lane].takeUntried(tried); found {
 				next.refs, next.probe = append(next.refs, ref), true
-				if lane == bulk {
-					next.bulk = 1
-				}
+				d.charge(next, lane, next.refs)
 				d.gates.beginProbe(b, ref.ID)
 				return time.Time{}
 			}
@@ -192,13 +173,15 @@ type delivery struct {
 	b     *bucket
 	c     Claim
 	lane  int
+	turn  int // of the dispatcher, when it was picked
 	probe bool
 }
 
-// claim turns a batch into deliveries. What the ledger does not give is stale:
-// its tokens and seats go back.
-func (d *Dispatcher) claim(work context.Context, next batch) {
+// claim turns a batch into deliveries, after the bucket's batch before. What the
+// ledger does not give is stale: its tokens and seats go back.
+func (d *Dispatcher) claim(work context.Context, next batch, before <-chan struct{}) {
 	claims, err := d.cfg.Ledger.Claim(context.WithoutCancel(work), next.b.account.scope, next.refs)
+	<-before
 	if err != nil {
 		d.fail(err)
 	}
@@ -210,7 +193,7 @@ func (d *Dispatcher) claim(work context.Context, next batch) {
 		d.release(ref.ID)
 	}
 	for _, c := range claims {
-		x := &delivery{b: next.b, c: c, lane: laneIndex(c.Lane), probe: next.probe}
+		x := &delivery{b: next.b, c: c, lane: laneIndex(c.Lane), turn: next.turn, probe: next.probe}
 		d.inHand[c.ID]++
 		if x.lane == bulk {
 			bulkClaimed++
@@ -236,8 +219,9 @@ func (d *Dispatcher) claim(work context.Context, next batch) {
 
 // begin puts claimed messages on the wire as far as there are workers.
 func (d *Dispatcher) begin() {
+	now := d.cfg.Now()
 	for d.posting < d.cfg.Concurrency {
-		x := d.nextReady()
+		x := d.nextReady(now)
 		if x == nil {
 			return
 		}
@@ -253,13 +237,13 @@ func (d *Dispatcher) begin() {
 
 // nextReady takes the first claimed message for which there is a worker: bulk
 // leaves a quarter of them alone, a bucket half of them when others need them.
-func (d *Dispatcher) nextReady() *delivery {
+func (d *Dispatcher) nextReady(now time.Time) *delivery {
 	for rank := range d.ready {
 		for i, x := range d.ready[rank] {
 			if x.lane == bulk && d.bulk.posting >= max(1, d.cfg.Concurrency*3/4) {
 				continue
 			}
-			if x.b.posting >= max(1, d.cfg.Concurrency/2) && d.contended(x.b) {
+			if x.b.posting >= max(1, d.cfg.Concurrency/2) && d.contended(x.b, x.lane, now) {
 				continue
 			}
 			d.ready[rank] = slices.Delete(d.ready[rank], i, i+1)

@@ -12,6 +12,8 @@ const (
 	// slowly and quickly are how much of itself the rate gains with each answer:
 	// near the rate that was last refused, and elsewhere.
 	slowly, quickly = 5e-5, 1e-3
+	// fewest is how many must be admitted for a rate to be measured.
+	fewest = 16
 	// slowest keeps a rate from vanishing, in requests per second.
 	slowest = 1.0 / 60
 )
@@ -57,7 +59,8 @@ func (p *pacer) admitted(sent, now time.Time, most int) {
 			p.resume(now)
 		}
 	case p.bucket == nil:
-		if p.answers++; p.answers%8 == 0 {
+		p.answers++
+		if step := widen(p.width); p.answers%step == 0 {
 			p.width = min(p.width+1, most)
 		}
 	default:
@@ -69,11 +72,20 @@ func (p *pacer) admitted(sent, now time.Time, most int) {
 	}
 }
 
+// widen is how many answers make room for one more request. All that are under
+// way are refused when the limit is met, so many grow slower.
+func widen(width int) int {
+	if width >= 16 {
+		return 32
+	}
+	return 8
+}
+
 // resume begins again after a refusal, at no more than what was admitted on
 // average since the last recovery.
 func (p *pacer) resume(now time.Time) {
 	perSec := p.perSec
-	if passed := now.Sub(p.since).Seconds(); passed > 0 {
+	if passed := now.Sub(p.since).Seconds(); passed > 0 && (perSec == 0 || p.accepted >= fewest) {
 		measured := float64(p.accepted) / passed
 		if perSec == 0 {
 			perSec = measured * cut

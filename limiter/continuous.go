@@ -18,7 +18,7 @@ const (
 	// eager and patient are how many times as fast as the refill what is left
 	// over is used up, were all of the limit left: as the only client, and
 	// beside others, to whom a gap would fall that a hurry leaves behind.
-	eager, patient = 16, 4
+	eager, patient = 16, 3
 	// whole is the share of the limit from which on we count as its only client.
 	whole = 0.8
 )
@@ -44,7 +44,9 @@ type level struct {
 
 	told  float64   // what was left at the last report, less what was taken since
 	taken time.Time // when a token was last taken
+	prior time.Time // and when before that
 	pace  *rate.Limiter
+	back  int  // tokens of the pace that came back unused
 	busy  bool // the high lane is
 
 	margin    float64   // left alone beside spared, learnt from refusals
@@ -69,20 +71,22 @@ func (v *level) best() *forecast {
 }
 
 // perSec is the refill that we can count on, 0 if unknown, and whether it is
-// about all of the limit.
+// about all of the limit. A log that others use seems to have a longer span, so
+// Reset goes before it.
 func (v *level) perSec() (perSec float64, alone bool) {
 	perSec = v.meter.perSec
-	for _, span := range [...]time.Duration{v.history.span, v.span} {
-		if span <= 0 {
-			continue
-		}
-		most := float64(v.limit) / span.Seconds()
-		if perSec == 0 || perSec > whole*most && perSec < most {
-			perSec = most // a counter that was not used up does not show its refill
-		}
-		alone = alone || perSec > whole*most
+	span := v.span
+	if span <= 0 {
+		span = v.history.span
 	}
-	return perSec, alone
+	if span <= 0 {
+		return perSec, false
+	}
+	most := float64(v.limit) / span.Seconds()
+	if perSec == 0 || perSec > whole*most && perSec < most {
+		perSec = most // a counter that was not used up does not show its refill
+	}
+	return perSec, perSec > whole*most
 }
 
 // few is how many requests may go on a forecast alone.
@@ -112,11 +116,8 @@ func (v *level) report(a sample, rtt, span time.Duration) {
 	if !a.refused {
 		v.refusals = 0
 		v.margin *= 1 - 1e-4
-		if arrived := a.received.Add(-rtt); arrived.After(a.sent) {
-			v.history.delay(a.seq, arrived)
-		}
 	}
-	if a.seq < v.seq || a.received.Sub(a.sent) > 3*rtt+10*time.Millisecond {
+	if a.seq < v.seq {
 		return // overtaken: others tell more
 	}
 	v.seq = a.seq
@@ -193,7 +194,7 @@ func (v *level) evenly(d demand, n int) (int, time.Time) {
 	}
 	tokens := v.pace.TokensAt(d.now)
 	next := d.now.Add(seconds(max(math.Floor(tokens)+1-tokens, 0)/float64(v.pace.Limit())) + time.Microsecond)
-	return min(n, max(int(tokens), 0)), next
+	return min(n, max(int(tokens), 0)+v.back), next
 }
 
 // ask lets one request find out what is left where nothing is under way to tell.
@@ -210,10 +211,21 @@ func (v *level) ask(d demand, f *forecast, want float64) (int, time.Time) {
 	case !known:
 		at = v.taken.Add(d.hedge())
 	}
+	if latest := v.taken.Add(v.longest()); at.After(latest) {
+		at = latest // a forecast may be wrong
+	}
 	if at.After(d.now) {
 		return 0, at
 	}
 	return 1, d.now.Add(d.hedge())
+}
+
+// longest is how long nobody need ask at most.
+func (v *level) longest() time.Duration {
+	if perSec, _ := v.perSec(); perSec > 0 {
+		return max(seconds(min(float64(v.limit)/perSec, farthest.Seconds())), longestPark)
+	}
+	return longestPark
 }
 
 // ahead is when f expects that much to be left, or zero.
@@ -232,8 +244,10 @@ func (v *level) due(now time.Time, f *forecast, want float64) (at time.Time, ok 
 	case missing <= 0:
 		return now, true
 	case f == &v.log:
-		at, ok = v.history.next(int(math.Ceil(missing)))
-		return at.Add(time.Microsecond), ok
+		if at, ok = v.history.next(int(math.Ceil(missing))); ok {
+			at = at.Add(time.Microsecond)
+		}
+		return at, ok
 	case v.meter.perSec <= 0:
 		return time.Time{}, false
 	}
@@ -262,10 +276,21 @@ func (v *level) setPace(now time.Time) {
 
 func (v *level) take(now time.Time, n int) {
 	v.advance(now)
-	v.taken = now
+	v.prior, v.taken = v.taken, now
 	v.give(-n)
 	if v.pace != nil {
-		v.pace.AllowN(now, n)
+		again := min(n, v.back)
+		v.back -= again
+		v.pace.AllowN(now, n-again)
+	}
+}
+
+// giveBack takes n tokens back, as if they had not been taken.
+func (v *level) giveBack(n int) {
+	v.taken = v.prior
+	v.give(n)
+	if v.pace != nil {
+		v.back = min(v.back+n, v.pace.Burst())
 	}
 }
 

@@ -38,18 +38,6 @@ func (h *history) drop(seq int) {
 	}
 }
 
-// delay takes that a request was long under way and arrived about then.
-func (h *history) delay(seq int, at time.Time) {
-	i := seq - h.first
-	if i < 0 || i >= len(h.sent) || seq < h.freed {
-		return
-	}
-	for ; i+1 < len(h.sent) && h.sent[i+1].Before(at); i++ {
-		h.sent[i] = h.sent[i+1]
-	}
-	h.sent[i] = at
-}
-
 // latest gives when the n-th latest request that has a place was sent, counted
 // back from request seq.
 func (h *history) latest(seq, n int) (time.Time, bool) {

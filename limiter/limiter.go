@@ -64,6 +64,7 @@ type Limiter struct {
 	win    window
 	lev    level
 	pace   pacer
+	odd    oddities
 }
 
 // Ticket stands for one request on the wire.
@@ -166,6 +167,7 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 		success: a.Status >= 200 && a.Status < 300,
 		seq:     t.seq, out: l.held + l.flying, overlap: l.seq - t.answered,
 	}
+	l.odd.sift(&s, &l.clock)
 	if !s.reported() {
 		return s
 	}
@@ -184,9 +186,9 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 func (l *Limiter) Lost(t Ticket, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.advance(now)
+	now = l.advance(now)
 	l.flying--
-	l.win.lose()
+	l.win.lose(now)
 }
 
 // Unsent says that the request never left: its token is given back.
@@ -267,9 +269,11 @@ func (l *Limiter) take(now time.Time, n int) {
 }
 
 func (l *Limiter) giveBack(n int) {
-	n = min(n, l.held)
+	if n = min(n, l.held); n <= 0 {
+		return
+	}
 	l.held -= n
-	l.lev.give(n)
+	l.lev.giveBack(n)
 	if l.windowed() {
 		l.win.giveBack(n)
 	}
@@ -289,17 +293,16 @@ func (l *Limiter) share(now time.Time) float64 {
 
 // learn hands an answer to whoever can use it.
 func (l *Limiter) learn(s sample) {
-	reported := s.reported() && l.plausible(s)
 	if s.success {
-		l.win.kind.heard(reported)
+		l.win.kind.heard(s.reported())
 	}
 	if s.refused {
 		l.lev.history.drop(s.seq)
 		l.lev.refused(s)
 	}
-	led := l.refilling()
+	led, told := l.refilling(), l.win.rate()
 	switch {
-	case reported:
+	case s.reported():
 		l.lev.report(s, l.rtt, l.win.kind.span)
 		l.win.report(s, &l.clock)
 	case l.windowed() && !l.win.bare(s, &l.clock):
@@ -315,37 +318,21 @@ func (l *Limiter) learn(s sample) {
 			l.lev.lead()
 		}
 	default:
-		l.tryPace(s)
+		l.tryPace(s, told)
 	}
 }
 
-// tryPace lets the pacer learn, which leads where nothing is told.
-func (l *Limiter) tryPace(s sample) {
+// tryPace lets the pacer learn, which leads where nothing is told, and begins
+// with what was told before.
+func (l *Limiter) tryPace(s sample, told float64) {
 	if !l.pace.leads {
-		perSec := 0.0
-		if l.win.known() {
-			perSec = cut * float64(l.win.limit) / max(l.win.kind.span, time.Second).Seconds()
-		}
-		l.pace.lead(s.received, perSec)
+		l.pace.lead(s.received, told)
 	}
 	if s.refused {
 		l.pace.refused(s.sent, s.received, s.RetryAfter)
 	} else {
 		l.pace.admitted(s.sent, s.received, l.cfg.MaxInFlight)
 	}
-}
-
-// plausible tells whether Reset can be the end of a window now.
-func (l *Limiter) plausible(s sample) bool {
-	server, slack := s.Date, rounding
-	if server.IsZero() {
-		server = s.received.Add(l.clock.middle())
-		if slack = 10 * time.Second; !l.clock.known() {
-			slack = time.Hour
-		}
-	}
-	ahead := s.Reset.Sub(server)
-	return ahead >= -slack && ahead <= 25*time.Hour
 }
 
 // measure follows the usual round trip. What takes far longer counts for little.

@@ -134,7 +134,7 @@ func TestARefusalParksUntilTheWindowEnds(t *testing.T) {
 	if wait := retryAt.Sub(epoch); wait < 10*time.Second || wait > 11*time.Second {
 		t.Errorf("parked until %v, want the end of the window at 10s to 11s", wait)
 	}
-	if s := a.lim.State(a.now); !s.Parked || !s.Until.Equal(retryAt) || s.Reason != "429: the limit of 10 is used up" {
+	if s := a.lim.State(a.now); !s.Parked || !s.Until.Equal(retryAt) || s.Reason != "429: all 10 used, opens 22:14:10.0" {
 		t.Errorf("state says %+v", s)
 	}
 	a.now = retryAt
@@ -365,6 +365,24 @@ func TestAParkOnAFarResetIsProbedAfterAQuarterOfAnHour(t *testing.T) {
 	}
 }
 
+func TestAServerWithoutDateThatIsHoursAheadIsAskedSoon(t *testing.T) {
+	a := newAPI(t)
+	tell := func(ticket limiter.Ticket, status, remaining int, wait time.Duration) {
+		a.lim.Answered(ticket, a.now, limiter.Answer{Status: status, Headers: limiter.Headers{
+			Limit: 10, Remaining: remaining, Reset: epoch.Add(2 * time.Hour), RetryAfter: wait,
+		}})
+	}
+	tell(a.send(), 200, 0, 0)
+	a.pass(4 * time.Second)
+	a.want(0)
+	a.pass(time.Second)
+	ticket := a.send()
+	tell(ticket, 429, 0, 3*time.Second)
+	a.want(0)
+	a.pass(3 * time.Second)
+	a.want(1)
+}
+
 // TestNothingEverHangs drives a limiter with anything a server could say and
 // then, with nothing under way, wants a token within a window and a second.
 func TestNothingEverHangs(t *testing.T) {
@@ -448,7 +466,7 @@ func ExampleLimiter() {
 	// Output:
 	// granted while nothing is known: 1
 	// granted after an answer: 10
-	// 99 of 100 left in this window
+	// 99 left of 100
 }
 
 func BenchmarkGrantSentAnswered(b *testing.B) {

@@ -32,6 +32,9 @@ type State struct {
 	Until       time.Time
 	Reason      string  // one line for people
 	Rate        float64 // expected requests per second while there is work; 0: unknown
+	Odd         int     // answers whose limit made no sense, or only in part
+	LastOdd     string  // what it was in the last of them, as Headers.Odd
+	LastOddAt   time.Time
 }
 
 // State tells what is known now.
@@ -39,12 +42,12 @@ func (l *Limiter) State(now time.Time) State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now = l.advance(now)
-	s := State{Mode: ModeUnknown, Reason: "the limit is not known yet"}
+	s := State{Mode: ModeUnknown, Reason: "the limit is not known yet", Odd: l.odd.count, LastOdd: l.odd.last, LastOddAt: l.odd.at}
 	if l.clock.known() {
 		s.ClockKnown, s.ClockOffset = true, l.clock.middle()
 	}
 	if w := &l.win; w.known() {
-		s.Known, s.Limit, s.Remaining = true, w.limit, w.left
+		s.Known, s.Limit, s.Remaining = true, w.limit, max(w.left, 0)
 		s.Window, s.Reset = w.length, w.reset
 	}
 	switch {
@@ -59,7 +62,32 @@ func (l *Limiter) State(now time.Time) State {
 		s.Parked, s.Until = true, l.parked
 		s.Reason = "parked before the restart"
 	}
+	if s.Parked {
+		s.Reason += ", opens " + s.Until.UTC().Format("15:04:05.0")
+	}
+	if s.ClockOffset.Abs() >= tellOffset {
+		s.Reason += fmt.Sprintf(", server clock %+.1f s", s.ClockOffset.Seconds())
+	}
 	return s
+}
+
+// tellOffset is the difference of the clocks from which on people are told.
+const tellOffset = time.Second
+
+// allowance names a limit and its window, as far as they are known.
+func allowance(limit int, window time.Duration) string {
+	if window <= 0 {
+		return fmt.Sprint(limit)
+	}
+	return fmt.Sprintf("%d per %v", limit, window)
+}
+
+// used says that a limit is used up, and whether a refusal showed it.
+func used(allowance string, refused bool) string {
+	if refused {
+		return "429: all " + allowance + " used"
+	}
+	return "all " + allowance + " used"
 }
 
 func (w *window) describe(s *State) {
@@ -69,17 +97,14 @@ func (w *window) describe(s *State) {
 	}
 	if !w.confirmed {
 		s.Remaining = w.limit
-		s.Reason = "the window has ended, the next one is being opened"
+		s.Reason = fmt.Sprintf("%s, the next window is being opened", allowance(w.limit, w.length))
 		return
 	}
-	s.Reason = fmt.Sprintf("%d of %d left in this window", w.left, w.limit)
 	if w.left > 0 {
+		s.Reason = fmt.Sprintf("%d left of %s", w.left, allowance(w.limit, w.length))
 		return
 	}
-	s.Reason = fmt.Sprintf("the limit of %d is used up", w.limit)
-	if w.refused {
-		s.Reason = fmt.Sprintf("429: the limit of %d is used up", w.limit)
-	}
+	s.Reason = used(allowance(w.limit, w.length), w.refused)
 	if w.parked() {
 		s.Parked, s.Until = true, w.end
 	}
@@ -90,13 +115,14 @@ func (v *level) describe(s *State, now time.Time) {
 	perSec, _ := v.perSec()
 	s.Mode, s.Rate = ModeRefill, perSec
 	if perSec > 0 {
-		s.Window = seconds(float64(v.limit) / perSec).Round(time.Millisecond)
+		window := seconds(float64(v.limit) / perSec)
+		s.Window = window.Round(max(window/100, time.Millisecond).Truncate(time.Millisecond))
 	}
-	left := min(max(int(v.best().left), 0), v.limit)
-	s.Reason = fmt.Sprintf("a limit that refills all the time: %d of %d left, %.3g more each second", left, v.limit, perSec)
+	s.Limit, s.Remaining = v.limit, min(max(int(v.best().left), 0), v.limit)
+	s.Reason = fmt.Sprintf("%d left of %s, refilled all the time", s.Remaining, allowance(v.limit, s.Window))
 	if v.parked(now) {
 		s.Parked, s.Until = true, v.trial
-		s.Reason = fmt.Sprintf("429: the limit of %d is used up", v.limit)
+		s.Reason = used(allowance(v.limit, s.Window), true)
 	}
 }
 

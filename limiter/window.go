@@ -13,6 +13,12 @@ const (
 	doubtful = 3
 	// stragglers is how many answers of one window may be counted in the next.
 	stragglers = 4
+	// firstDoubt is how long the word of a clock that may be hours off is taken
+	// for it that a window is still used up, before a request asks.
+	firstDoubt = 5 * time.Second
+	// mostRecent bounds how many answers without a report are remembered while
+	// they count without it: the report that overlaps more will hardly come.
+	mostRecent = 1 << 12
 	// longestPark bounds the wait for a Reset that nothing else confirms.
 	longestPark = 15 * time.Minute
 )
@@ -49,13 +55,16 @@ type window struct {
 	first     time.Time // first answer
 	end       time.Time // the latest time at which it ends; zero: unknown
 	byLength  bool      // end rests on first and length
+	supposed  bool      // end rests on guess
 	extra     time.Time // not before this: a refusal came after the computed end
 	guess     time.Time // instead of Reset while the server's clock is unknown
+	doubted   int       // how often guess was only Reset, by a clock that may be hours off
 
 	left       int // least Remaining
 	leftAt     time.Time
 	refused    bool        // left is 0 because of a 429
 	lost       int         // never answered: charged until the window ends
+	lostAt     time.Time   // when the last of them was given up
 	unreported []time.Time // answers without a report, until a report counts them
 
 	trying  bool // a request is out that goes against the count
@@ -66,7 +75,36 @@ type window struct {
 	kind    kind
 }
 
+// remember keeps an answer without a report that counts already, in case that
+// a report comes yet which was made before it.
+func (w *window) remember(at time.Time) {
+	if len(w.unreported) >= mostRecent {
+		w.unreported = append(w.unreported[:0], w.unreported[mostRecent/2:]...)
+	}
+	w.unreported = append(w.unreported, at)
+}
+
+// uncounted is how many answers left does not count.
+func (w *window) uncounted() int {
+	if w.predicted {
+		return 0
+	}
+	return len(w.unreported)
+}
+
 func (w *window) known() bool { return !w.reset.IsZero() }
+
+// rate is what the limit allows per second; 0 if unknown.
+func (w *window) rate() float64 {
+	length := w.length
+	if length == 0 || w.kind.moving {
+		length = max(w.kind.span, time.Second)
+	}
+	if !w.known() {
+		return 0
+	}
+	return float64(w.limit) / length.Seconds()
+}
 
 // same tells whether reset names the current window. The servers of a fleet
 // round apart, which only long windows can bear.
@@ -121,7 +159,7 @@ func (w *window) merge(a sample) {
 		w.kind.suspect(1)
 	}
 	if a.refused {
-		w.guess = a.guess()
+		w.suppose(a)
 	} else {
 		w.rivals.own++
 	}
@@ -131,7 +169,7 @@ func (w *window) merge(a sample) {
 // settle drops the answers that a report sent at that time has counted.
 func (w *window) settle(sent time.Time) {
 	n := 0
-	for n < len(w.unreported) && !w.unreported[n].After(sent) {
+	for n < len(w.unreported) && w.unreported[n].Before(sent) {
 		n++
 	}
 	w.unreported = append(w.unreported[:0], w.unreported[n:]...)
@@ -184,7 +222,10 @@ func (w *window) learn(d time.Duration) {
 func (w *window) enter(a sample) {
 	if !w.predicted {
 		w.rivals.begin(w.known() && !w.confirmed)
-		w.first, w.lost = a.received, 0
+		w.first = a.received
+		if w.lostAt.Before(a.sent) {
+			w.lost = 0
+		}
 	}
 	if !a.refused {
 		w.rivals.own++
@@ -192,10 +233,11 @@ func (w *window) enter(a sample) {
 	if a.Limit != w.limit {
 		w.limit, w.changed = a.Limit, a.received
 	}
-	w.reset, w.guess, w.extra = a.Reset, a.guess(), time.Time{}
+	w.reset, w.extra, w.doubted = a.Reset, time.Time{}, 0
+	w.suppose(a)
 	w.left, w.leftAt, w.refused = a.Remaining, a.received, a.refused
 	w.confirmed, w.predicted = true, false
-	w.unreported = w.unreported[:0]
+	w.settle(a.sent) // the others may have been counted in this window already
 	w.trust.early, w.checks.skipped = 0, 0
 }
 
@@ -257,10 +299,10 @@ func (w *window) bare(a sample, c *offset) bool {
 		a.Limit = w.limit
 		w.tooEarly(a, c)
 	case a.refused:
+	case !w.confirmed && a.success && !a.sent.Before(w.opened):
+		w.predict(a)
 	case !w.confirmed:
-		if a.success && !a.sent.Before(w.opened) {
-			w.predict(a)
-		}
+		w.remember(a.received)
 	case w.predicted:
 		w.count(a)
 	default:
@@ -275,6 +317,8 @@ func (w *window) bare(a sample, c *offset) bool {
 func (w *window) predict(a sample) {
 	w.confirmed, w.predicted, w.refused = true, true, false
 	w.first, w.left, w.leftAt = a.received, w.limit-1, a.received
+	w.lost = 0
+	w.remember(a.received)
 	w.rivals.begin(true)
 	w.rivals.own++
 	w.checks.skipped++
@@ -286,6 +330,7 @@ func (w *window) predict(a sample) {
 // was believed to be.
 func (w *window) count(a sample) {
 	w.left, w.leftAt = w.left-1, a.received
+	w.remember(a.received)
 	w.rivals.own++
 	if w.left < -stragglers {
 		w.length, w.left = 0, w.limit-1
@@ -298,21 +343,21 @@ func (w *window) bound(c *offset) {
 	if !w.confirmed {
 		return
 	}
-	w.end, w.byLength = time.Time{}, false
+	w.end, w.byLength, w.supposed = time.Time{}, false, false
 	switch {
 	case w.predicted, !c.known() && w.length > 0:
 	case !c.known():
-		w.end = w.guess
+		w.end, w.supposed = w.guess, true
 	case w.trust.floor:
 		w.end = c.latest(w.reset).Add(rounding)
 	default:
 		w.end = c.latest(w.reset)
 	}
 	if by := w.first.Add(w.length); w.length > 0 && !w.first.IsZero() && (w.end.IsZero() || by.Before(w.end)) {
-		w.end, w.byLength = by, true
+		w.end, w.byLength, w.supposed = by, true, false
 	}
 	if w.extra.After(w.end) {
-		w.end, w.byLength = w.extra, false
+		w.end, w.byLength, w.supposed = w.extra, false, false
 	}
 }
 
@@ -334,17 +379,20 @@ func (w *window) roll(now time.Time, out int) {
 		w.opening.width = w.few()
 	}
 	w.confirmed, w.predicted, w.opened = false, false, w.end
-	w.extra, w.lost = time.Time{}, 0
-	w.unreported = w.unreported[:0]
+	w.extra = time.Time{}
 }
 
 // few is how many requests may meet a window that is not known for sure.
 func (w *window) few() int { return min(max(w.limit/8, 4), 16) }
 
-// guess is when a window ends as far as one answer tells without Date.
-func (a sample) guess() time.Time {
+// suppose tells when a window ends as far as one answer tells without Date.
+func (w *window) suppose(a sample) {
+	w.guess = a.Reset
+	w.doubted++
 	if a.RetryAfter > 0 {
-		return a.received.Add(a.RetryAfter)
+		w.guess, w.doubted = a.received.Add(a.RetryAfter), 0
 	}
-	return a.Reset
 }
+
+// unsure tells whether the end rests on a clock that may be hours off.
+func (w *window) unsure() bool { return w.supposed && w.doubted > 0 }

@@ -38,6 +38,10 @@ type Config struct {
 	// Channels are the accounts and channels that producers may name. Nil means
 	// that any well-formed name passes.
 	Channels outbox.Channels
+	// OnWorkLost is called when what had been fed is gone, or may be: the server
+	// restarted, or the connection to it was lost. It must not block. Defaults to
+	// nothing.
+	OnWorkLost func()
 	// Now is the daemon's clock. Required.
 	Now func() time.Time
 	// Log takes what the queue has to say; never a payload, a key or a password.
@@ -53,6 +57,9 @@ var instanceName = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
 func (c Config) withDefaults() Config {
 	c.Instance = cmp.Or(c.Instance, "weir")
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	if c.OnWorkLost == nil {
+		c.OnWorkLost = func() {}
+	}
 	if c.Listen == listenOff {
 		c.Listen = ""
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -86,8 +87,8 @@ func (q *Queue) takeIntake(ctx context.Context) error {
 }
 
 func (q *Queue) runSend(ctx context.Context, ledger Ledger) error {
-	source := newPuller(q.intake)
 	failing := newTrouble(q.cfg.Log, "intake from weir.send")
+	source := newPuller(q.intake, q.untilCut())
 	for {
 		msgs, err := source.next(ctx, intakeBatch)
 		if err == nil {
@@ -97,8 +98,15 @@ func (q *Queue) runSend(ctx context.Context, ledger Ledger) error {
 			}
 			continue
 		}
+		source = newPuller(q.intake, q.untilCut())
+		if errors.Is(err, errCut) || q.awaitConnection(ctx) {
+			continue // what is said of the connection is said elsewhere
+		}
 		if err := q.intakeError(ctx, err); err != nil || ctx.Err() != nil {
 			return err
+		}
+		if q.awaitConnection(ctx) {
+			continue
 		}
 		if failing.wait(ctx, err) != nil {
 			return nil
@@ -125,7 +133,9 @@ func (q *Queue) take(ctx context.Context, ledger Ledger, msgs []jetstream.Msg) e
 		rejected, err := batch.settle(ctx, ledger)
 		if err == nil {
 			failing.over()
+			point.Hit(point.IntakeCommitted)
 			q.ack(msgs)
+			point.Hit(point.IntakeAcked)
 			q.announce(rejected)
 			return nil
 		}

@@ -33,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,6 +60,10 @@ const (
 	writeTimeout = 2 * time.Second
 	// reconnectWait is the pause between two tries to reach a lost server.
 	reconnectWait = 250 * time.Millisecond
+	// pingEvery makes a network that has gone silent known after two or three pings:
+	// then the status says so, and weir looks for another way. The library would
+	// take six minutes.
+	pingEvery = 2 * time.Second
 	// noBuffer makes a publish fail at once while there is no connection:
 	// buffered ones would come out of order and after their caller gave up.
 	noBuffer = -1
@@ -73,8 +78,12 @@ type Queue struct {
 	js     jetstream.JetStream
 	intake jetstream.Consumer // of weir.send, ours alone
 
+	trouble atomic.Pointer[string] // why work cannot be fetched although there is a connection; nil: it can
+
 	mu    sync.Mutex
 	lanes map[string]*puller // by work subject
+	cut   chan struct{}      // closed when there is another connection, and replaced
+	stale bool               // the work stream has to be made anew
 }
 
 // Open starts the embedded server or connects to the external one, makes sure
@@ -85,7 +94,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	q := &Queue{cfg: cfg, id: rand.Text(), lanes: make(map[string]*puller)}
+	q := &Queue{cfg: cfg, id: rand.Text(), lanes: make(map[string]*puller), cut: make(chan struct{})}
 	if err := q.open(ctx); err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
@@ -154,14 +163,20 @@ func (q *Queue) options(password string) []nats.Option {
 		nats.CustomInboxPrefix(inboxPrefix),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("NATS connection lost", "error", err)
+				log.Error("NATS is out of reach: nothing comes in over it, and only what is at hand is sent, until it is back", "error", err)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("NATS connection is back") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			log.Info("NATS is back")
+			q.reconnected()
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			log.Warn("NATS reports an error", "error", err)
 		}),
 	)
+	if q.cfg.URL != "" {
+		opts = append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(1))
+	}
 	if password != "" {
 		opts = append(opts, nats.UserInfo(daemonUser, password))
 	}
@@ -172,9 +187,69 @@ func (q *Queue) options(password string) []nats.Option {
 func connectionOptions() []nats.Option {
 	return []nats.Option{
 		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // a server that comes back with other rights is mended by its operator
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectBufSize(noBuffer),
 		nats.FlusherTimeout(writeTimeout),
+	}
+}
+
+// reconnected lets go of what belongs to the connection before. A pull that was
+// open there may never be answered, and what was on its way has been delivered
+// to nobody: work begins anew.
+func (q *Queue) reconnected() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	close(q.cut)
+	q.cut = make(chan struct{})
+	clear(q.lanes)
+	q.stale = true
+}
+
+// awaitConnection waits, if there is no connection now, until there is one or
+// ctx ends. It reports whether it had to.
+func (q *Queue) awaitConnection(ctx context.Context) (waited bool) {
+	cut := q.untilCut()
+	if !q.nc.IsReconnecting() {
+		return false
+	}
+	select {
+	case <-cut:
+	case <-ctx.Done():
+	}
+	return true
+}
+
+// untilCut is closed once there is another connection than now.
+func (q *Queue) untilCut() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.cut
+}
+
+// Trouble is why nothing can be fetched now, for people; empty if nothing is in
+// the way.
+func (q *Queue) Trouble() string {
+	if !q.nc.IsConnected() {
+		return "NATS is out of reach; weir tries to reach it again all the time"
+	}
+	if reason := q.trouble.Load(); reason != nil {
+		return *reason
+	}
+	return ""
+}
+
+// note keeps for Trouble what came of asking for work, and logs each change.
+func (q *Queue) note(err error) {
+	if err == nil {
+		if q.trouble.Swap(nil) != nil {
+			q.cfg.Log.Info("NATS gives work again")
+		}
+		return
+	}
+	reason := "NATS gives no work: " + err.Error()
+	if before := q.trouble.Swap(&reason); before == nil || *before != reason {
+		q.cfg.Log.Error("NATS gives no work; trying again", "error", err)
 	}
 }
 

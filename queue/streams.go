@@ -78,6 +78,11 @@ func (q *Queue) ensureStreams(ctx context.Context) error {
 			return err
 		}
 	}
+	return q.emptyWork(ctx)
+}
+
+// emptyWork makes the work stream anew.
+func (q *Queue) emptyWork(ctx context.Context) error {
 	work := workConfig(q.cfg.Instance)
 	if err := q.js.DeleteStream(ctx, work.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("queue: empty stream %s: %w", work.Name, err)

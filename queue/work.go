@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -40,6 +41,7 @@ func (q *Queue) PublishWork(ctx context.Context, bucket outbox.Bucket, lane outb
 	if _, err := publishInOrder(ctx, q.js, q.workSubject(bucket, lane), payloads); err != nil {
 		return fmt.Errorf("queue: feed %d references to %s, lane %s: %w", len(refs), bucket, lane, err)
 	}
+	point.Hit(point.WorkFed)
 	return nil
 }
 
@@ -57,22 +59,25 @@ func (q *Queue) PurgeWork(ctx context.Context, bucket outbox.Bucket, lane outbox
 }
 
 // FetchWork returns references of a lane, oldest first. It waits until there is
-// one, and returns at once with what is at hand then. The number most is a hint:
-// it takes whole queue messages, up to ceil(most/32) of them. What it returns is
-// gone from NATS. When ctx ends first it returns the error of ctx and takes nothing.
+// one, also while NATS is out of reach, and returns at once with what is at hand
+// then. The number most is a hint: it takes whole queue messages, up to
+// ceil(most/32) of them. What it returns is gone from NATS. When ctx ends first
+// it returns the error of ctx and takes nothing.
 func (q *Queue) FetchWork(ctx context.Context, bucket outbox.Bucket, lane outbox.Lane, most int) ([]outbox.Ref, error) {
 	subject := q.workSubject(bucket, lane)
 	for {
 		refs, err := q.fetchWork(ctx, subject, most)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			q.forgetLane(subject)
-			return nil, fmt.Errorf("queue: fetch from %s, lane %s: %w", bucket, lane, err)
-		}
-		if len(refs) > 0 {
+		switch {
+		case err == nil && len(refs) > 0:
 			return refs, nil
+		case err == nil, errors.Is(err, errCut):
+			continue
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
+		q.forgetLane(subject)
+		if !q.awaitConnection(ctx) {
+			return nil, fmt.Errorf("queue: fetch from %s, lane %s: %w", bucket, lane, err)
 		}
 	}
 }
@@ -92,6 +97,7 @@ func (q *Queue) fetchWork(ctx context.Context, subject string, most int) ([]outb
 		if refs, err = parseRefs(refs, msg.Data()); err != nil {
 			q.cfg.Log.Warn("junk on the work subject dropped", "subject", subject, "error", err)
 		}
+		point.Hit(point.WorkFetched)
 		if err := msg.Ack(); err != nil {
 			q.cfg.Log.Debug("work not acked; its references may come twice", "subject", subject, "error", err)
 		}
@@ -106,19 +112,35 @@ func (q *Queue) lane(ctx context.Context, subject string) (*puller, error) {
 	if lane, ok := q.lanes[subject]; ok {
 		return lane, nil
 	}
-	consumer, err := q.laneConsumer(ctx, subject)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		// An external server that restarted has lost what it held in memory.
-		if err = q.ensureStream(ctx, workConfig(q.cfg.Instance)); err == nil {
-			consumer, err = q.laneConsumer(ctx, subject)
-		}
+	consumer, err := q.freshConsumer(ctx, subject)
+	if ctx.Err() == nil && !q.nc.IsReconnecting() {
+		q.note(err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	lane := newPuller(consumer)
+	lane := newPuller(consumer, q.cut)
 	q.lanes[subject] = lane
 	return lane, nil
+}
+
+// freshConsumer makes the work stream anew first if it is stale or gone: an
+// external server that restarted has lost what it held in memory. It requires
+// that q.mu is held.
+func (q *Queue) freshConsumer(ctx context.Context, subject string) (jetstream.Consumer, error) {
+	if !q.stale {
+		consumer, err := q.laneConsumer(ctx, subject)
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return consumer, err
+		}
+		q.stale = true
+	}
+	if err := q.emptyWork(ctx); err != nil {
+		return nil, err
+	}
+	q.stale = false
+	q.cfg.OnWorkLost()
+	return q.laneConsumer(ctx, subject)
 }
 
 func (q *Queue) laneConsumer(ctx context.Context, subject string) (jetstream.Consumer, error) {

@@ -178,7 +178,8 @@ func TestWorkOfAnEarlierRunIsGone(t *testing.T) {
 
 func TestWorkGoesOnAfterItsStreamWasLost(t *testing.T) {
 	url := external(t)
-	q := open(t, queue.Config{URL: url, Now: time.Now})
+	lost := 0
+	q := open(t, queue.Config{URL: url, Now: time.Now, OnWorkLost: func() { lost++ }})
 	feed(t, q, rcs, outbox.High, refs(1, 1))
 	fetch(t, q, rcs, outbox.High, 1)
 	deleteStream(t, url, "WEIR_WORK_weir")
@@ -186,6 +187,9 @@ func TestWorkGoesOnAfterItsStreamWasLost(t *testing.T) {
 		t.Fatal("the loss is not told")
 	}
 	wantNothing(t, q, rcs, outbox.High)
+	if lost != 1 {
+		t.Errorf("the loss was told %d times, want once", lost)
+	}
 	feed(t, q, rcs, outbox.High, refs(2, 2))
 	if got := fetch(t, q, rcs, outbox.High, 1); !slices.Equal(got, refs(2, 2)) {
 		t.Errorf("got %v", got)

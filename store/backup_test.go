@@ -207,6 +207,7 @@ func TestARestoreSetsAsideWhatIsThereAndOnlyIfItIsToldTo(t *testing.T) {
 		t.Errorf("after the restore there is a message of after the backup, %v", err)
 	}
 	aside := t.TempDir()
+	must(t, os.Chmod(aside, 0o700))
 	must(t, os.Rename(made.Replaced, filepath.Join(aside, "weir.db")))
 	if openDesk(t, aside, d.clock).row("new").State != "pending" {
 		t.Error("what was replaced is not whole")

@@ -15,9 +15,11 @@ const (
 	// feedDepth is how many references of a place are fed at once; the rest of
 	// the backlog stays in SQL.
 	feedDepth = 1024
-	// feedStalled is how long a fed reference of an open bucket may lie
-	// unclaimed before it counts as lost and is fed again.
+	// feedStalled is how long a fed reference may lie unclaimed before it counts
+	// as lost and is fed again; see takeStalled.
 	feedStalled = 60 * time.Second
+	// feedLook is the longest that the feed sleeps.
+	feedLook = feedStalled / 4
 	// feedRetry is the wait after the queue could not be reached.
 	feedRetry = time.Second
 )
@@ -69,13 +71,29 @@ type laneFeed struct {
 	look    bool               // rows may wait that are not fed
 	more    bool               // the last scan may not have reached the end of the due rows
 	nextDue time.Time          // the first row that was not due yet; zero: none
-	checked time.Time          // when the fed references were last looked through, or had a reason to lie
+	lost    bool               // the queue has forgotten what it was fed
+
+	open     time.Duration // for how long no gate has been in the way, up to lookedAt
+	lookedAt time.Time
+	gated    bool      // when it was looked at
+	turn     time.Time // what was fed before has had its turn: later ones have been claimed
+	checkAt  time.Time // when fed references may count as lost
 }
 
-// fedSince is the generation that was fed, and when.
+// fedSince is what was fed or handed to the dispatcher, and when.
 type fedSince struct {
 	generation int64
 	at         time.Time
+	open       time.Duration // the place's open time then
+	held       bool          // it never was in the queue, and leads its lane
+}
+
+// openAt is for how long no gate has been in the way, up to now.
+func (l *laneFeed) openAt(now time.Time) time.Duration {
+	if l.gated {
+		return l.open
+	}
+	return l.open + now.Sub(l.lookedAt)
 }
 
 // NewFeed prepares the feed of s. It must be called before the first message is claimed.
@@ -86,7 +104,7 @@ func (s *Store) NewFeed(cfg FeedConfig) *Feed {
 			for _, lane := range outbox.Lanes {
 				p := place{outbox.Bucket{Account: account, Channel: channel}, lane}
 				f.places = append(f.places, p)
-				f.lanes[p] = &laneFeed{out: make(map[int64]fedSince), look: true, checked: s.cfg.Now()}
+				f.lanes[p] = &laneFeed{out: make(map[int64]fedSince), look: true, lookedAt: s.cfg.Now()}
 			}
 		}
 	}
@@ -98,7 +116,7 @@ func (s *Store) NewFeed(cfg FeedConfig) *Feed {
 func (f *Feed) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for failing := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -106,8 +124,10 @@ func (f *Feed) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		wait, err := f.round(ctx)
-		if err != nil && ctx.Err() == nil {
-			f.store.cfg.Log.Warn("the work queue cannot be fed now; trying again", "error", err, "in", feedRetry)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if failing = f.complain(err, failing); failing {
 			// What arrives meanwhile is no reason to try earlier.
 			select {
 			case <-ctx.Done():
@@ -120,11 +140,22 @@ func (f *Feed) Run(ctx context.Context) error {
 	}
 }
 
+// complain says when feeding begins to fail, and when it works again.
+func (f *Feed) complain(err error, failing bool) (fails bool) {
+	switch {
+	case err != nil && !failing:
+		f.store.cfg.Log.Warn("the work queue cannot be fed now; trying again", "error", err, "every", feedRetry)
+	case err == nil && failing:
+		f.store.cfg.Log.Info("the work queue is fed again")
+	}
+	return err != nil
+}
+
 // round looks wherever rows may wait and says how long nothing will happen by
 // time alone.
 func (f *Feed) round(ctx context.Context) (wait time.Duration, err error) {
 	now := f.store.cfg.Now()
-	next := now.Add(feedStalled / 4)
+	next := now.Add(feedLook)
 	for _, p := range f.places {
 		if f.takeStalled(p, now) {
 			err = errors.Join(err, f.cfg.Queue.PurgeWork(ctx, p.Bucket, p.Lane))
@@ -133,8 +164,11 @@ func (f *Feed) round(ctx context.Context) (wait time.Duration, err error) {
 			err = errors.Join(err, f.topUp(ctx, p, now))
 		}
 		f.mu.Lock()
-		if due := f.lanes[p].nextDue; !due.IsZero() && due.Before(next) {
-			next = due
+		l := f.lanes[p]
+		for _, at := range []time.Time{l.nextDue, l.checkAt} {
+			if at.After(now) && at.Before(next) {
+				next = at
+			}
 		}
 		f.mu.Unlock()
 	}
@@ -155,28 +189,47 @@ func (f *Feed) needsLook(p place, now time.Time) bool {
 	return true
 }
 
-// takeStalled forgets what was fed to a place if some of it has lain there for
-// too long although no gate is in the way. It looks so seldom that what it
-// finds has been fed for feedStalled at least.
-func (f *Feed) takeStalled(p place, now time.Time) bool {
+// takeStalled forgets what was fed to a place and has been lost, so that it is
+// fed again. It reports whether the queue must be purged first.
+//
+// A reference lies unclaimed for one of three reasons besides loss: a gate, a
+// limit, or those that lie before it. So it counts as lost in two cases. Its
+// place was open, all in all, for feedStalled since: a gate stops that time, and
+// never begins it anew, or a bucket that meets its limit again and again would
+// wait for ever. Or it had its turn: the lane keeps its order, so once a
+// reference that was fed later has been claimed, only feedStalled of wall time
+// is left to those that are on their way. This finds what was lost of a bucket
+// that is almost always parked; the others of its place are in the queue still.
+func (f *Feed) takeStalled(p place, now time.Time) (purge bool) {
 	gated := f.cfg.Gated(p.Bucket)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l := f.lanes[p]
-	if gated || len(l.out) == 0 {
-		l.checked = now
+	if !gated { // else it is not known since when
+		l.open = l.openAt(now)
+	}
+	l.lookedAt, l.gated = now, gated
+	if l.lost {
+		l.lost, l.look = false, true
+		clear(l.out)
+		return true
+	}
+	if now.Before(l.checkAt) {
 		return false
 	}
-	if now.Sub(l.checked) < feedStalled {
-		return false
-	}
-	before := l.checked
-	l.checked = now
-	for _, fed := range l.out {
-		if !fed.at.After(before) {
+	l.checkAt = now.Add(feedLook)
+	for id, fed := range l.out {
+		left := feedStalled - (l.open - fed.open)
+		switch {
+		case left <= 0:
 			clear(l.out)
 			l.look = true
 			return true
+		case fed.at.Before(l.turn) && now.Sub(fed.at) >= feedStalled:
+			delete(l.out, id)
+			l.look = true
+		case now.Add(left).Before(l.checkAt):
+			l.checkAt = now.Add(left)
 		}
 	}
 	return false
@@ -261,7 +314,7 @@ func (f *Feed) collect(p place, rows *sqlx.Rows, now time.Time, due []outbox.Ref
 			l.more = true
 			break
 		}
-		l.out[ref.ID] = fedSince{ref.Generation, now}
+		l.out[ref.ID] = fedSince{generation: ref.Generation, at: now, open: l.openAt(now)}
 		due = append(due, ref)
 	}
 	return due, rows.Err()
@@ -277,11 +330,14 @@ func (f *Feed) committed(c *committed) {
 	}
 	for _, r := range c.held {
 		if l, found := f.lanes[r.place]; found {
-			l.out[r.ID] = fedSince{r.Generation, now}
+			l.out[r.ID] = fedSince{generation: r.Generation, at: now, open: l.openAt(now), held: true}
 		}
 	}
 	for _, r := range c.claimed {
 		if l, found := f.lanes[r.place]; found {
+			if fed := l.out[r.ID]; !fed.held && fed.at.After(l.turn) {
+				l.turn = fed.at
+			}
 			delete(l.out, r.ID)
 			wake = ((l.more || l.look) && f.mark(r.place)) || wake
 		}
@@ -324,6 +380,16 @@ func (f *Feed) lookEverywhere() {
 	f.mu.Lock()
 	for _, l := range f.lanes {
 		l.look = true
+	}
+	f.mu.Unlock()
+	f.poke()
+}
+
+// forgetAll forgets what has been fed anywhere.
+func (f *Feed) forgetAll() {
+	f.mu.Lock()
+	for _, l := range f.lanes {
+		l.lost = true
 	}
 	f.mu.Unlock()
 	f.poke()

@@ -195,6 +195,33 @@ func TestAMessageOfAnotherProcessIsFed(t *testing.T) {
 	})
 }
 
+func TestAWatchedStoreHearsOfAnotherProcessSoonerThanItAsks(t *testing.T) {
+	dir := closedDir(t)
+	heard := make(chan struct{}, 100)
+	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now, Watch: true, OnForeignWrite: func() { heard <- struct{}{} }})
+	must(t, err)
+	defer func() { must(t, s.Close()) }()
+	command, err := store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	must(t, err)
+	defer func() { must(t, command.Close()) }()
+	var worst time.Duration
+	for i := range 20 {
+		_, err := command.Accept(t.Context(), []outbox.Message{message(fmt.Sprint(i))})
+		must(t, err)
+		committed := time.Now()
+		select {
+		case <-heard:
+			worst = max(worst, time.Since(committed))
+		case <-time.After(5 * time.Second):
+			t.Fatal("it never heard")
+		}
+	}
+	t.Logf("after %v at worst", worst)
+	if worst > 500*time.Millisecond { // it asks each second
+		t.Errorf("it heard only after %v", worst)
+	}
+}
+
 func TestWhatTheDispatcherHoldsIsNotFedAgain(t *testing.T) {
 	feeding(t, nothing, func(t *testing.T, d *fedDesk) {
 		d.put(message("throttled"), message("released"), message("other"))
@@ -291,6 +318,75 @@ func TestWhatWaitsBehindAGateIsNotLost(t *testing.T) {
 		d.claims(refs[0])
 		time.Sleep(40 * time.Second)
 		d.expect("a minute after the gate", "1", "2")
+	})
+}
+
+func TestAParkDoesNotBeginTheMinuteAnew(t *testing.T) {
+	feeding(t, nothing, func(t *testing.T, d *fedDesk) {
+		d.put(message("a"))
+		d.expect("at once", "a")
+		gate := func(stands bool) {
+			d.gated.Store(stands)
+			elsewhere := message(d.Now().String()) // makes the feed look
+			elsewhere.Channel = "email"
+			d.put(elsewhere)
+			synctest.Wait()
+		}
+		for range 3 { // open for 20 s each time, of which the feed sees 5 to 20
+			time.Sleep(20 * time.Second)
+			gate(true)
+			time.Sleep(30 * time.Second)
+			gate(false)
+		}
+		d.expect("before it was open for a minute")
+		time.Sleep(50 * time.Second)
+		d.expect("a minute of open time later", "a")
+	})
+}
+
+func TestALostReferenceIsFedAgainAfterAMinute(t *testing.T) {
+	feeding(t, nothing, func(t *testing.T, d *fedDesk) {
+		synctest.Wait()
+		time.Sleep(10 * time.Second) // not in step with the feed's own looks
+		d.put(message("a"))
+		d.expect("at once", "a")
+		time.Sleep(60*time.Second - time.Millisecond)
+		d.expect("within a minute")
+		time.Sleep(2 * time.Millisecond)
+		d.expect("after a minute", "a")
+	})
+}
+
+func TestWhatWasPassedOverIsFedAgainAlthoughTheBucketIsMostlyParked(t *testing.T) {
+	feeding(t, nothing, func(t *testing.T, d *fedDesk) {
+		d.put(message("lost"))
+		d.expect("at once", "lost")
+		d.gated.Store(true)
+		time.Sleep(time.Second)
+		d.put(message("later"), message("last"))
+		d.expect("behind the gate", "later", "last")
+		time.Sleep(50 * time.Second)
+		d.claim("later")
+		d.expect("within a minute")
+		time.Sleep(30 * time.Second)
+		d.expect("what had its turn a minute ago", "lost")
+		if d.count(&d.purges) != 0 {
+			t.Error("what is not lost was purged")
+		}
+		time.Sleep(10 * time.Minute)
+		d.expect("what still has its turn before it")
+	})
+}
+
+func TestWhatTheQueueForgotIsFedAnewAtOnce(t *testing.T) {
+	feeding(t, waiting(3), func(t *testing.T, d *fedDesk) {
+		d.expect("at the start", "0", "1", "2")
+		d.claim("1")
+		d.FeedAnew()
+		d.expect("anew", "0", "2")
+		if d.count(&d.purges) == 0 {
+			t.Error("the queue was not purged before")
+		}
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
+	"weir/internal/point"
 )
 
 //go:embed migrations/*.sql
@@ -20,50 +21,61 @@ var migrations embed.FS
 // applicationID marks a SQLite file as weir's: "weir" in ASCII.
 const applicationID = 0x77656972
 
-// checkFile looks at an existing file through a read-only connection, so that a
-// foreign or newer one, or one that is damaged as far as the look reaches, is
-// never written to.
+// checkFile looks at the file through read-only connections, so that a foreign
+// or newer one, or one that is damaged as far as the look reaches, is never
+// written to.
 func checkFile(ctx context.Context, path string, look time.Duration) error {
-	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("store: looking at the database: %w", err)
+	}
+	if info.Size() == 0 {
+		return corrupt(path, "it is empty, as weir never leaves it, and the keys of all messages are lost with it")
+	}
+	// What the file itself says spares a newer one the helper files of a real look.
+	if err := checkVersion(ctx, path, headerPragmas); errors.Is(err, ErrNewer) {
 		return err
 	}
-	db, err := sqlx.Open("sqlite3", dsn(path, checkPragmas))
+	if err := checkVersion(ctx, path, checkPragmas); err != nil {
+		return err
+	}
+	return checkIntegrity(ctx, path, look)
+}
+
+func checkVersion(ctx context.Context, path, pragmas string) error {
+	db, err := sqlx.Open("sqlite3", dsn(path, pragmas))
 	if err != nil {
 		return fmt.Errorf("store: opening %s: %w", path, err)
 	}
 	defer func() { _ = db.Close() }()
-	id, err := identify(ctx, db)
+	var app, version int
+	// One statement, so that a broken file gives one error.
+	err = db.QueryRowContext(ctx, `
+		SELECT application_id, user_version
+		FROM pragma_application_id, pragma_user_version, (SELECT count(*) FROM sqlite_schema)`).Scan(&app, &version)
 	switch {
 	case isCode(err, sqlite3.ErrNotADB, sqlite3.ErrCorrupt, sqlite3.ErrFormat):
 		return corrupt(path, err.Error())
 	case err != nil:
 		return fmt.Errorf("store: reading %s: %w", path, err)
-	case id.tables == 0:
-		return nil // created, but its first migration never committed
-	case id.app != applicationID:
+	case app != applicationID:
 		return corrupt(path, "it is another program's database")
-	case id.version > latest():
-		return fmt.Errorf("%w: %s has version %d, this weir knows %d; use a newer weir", ErrNewer, path, id.version, latest())
+	case version > latest():
+		return fmt.Errorf("%w: %s has version %d, this weir knows %d; use a newer weir", ErrNewer, path, version, latest())
 	}
-	return checkIntegrity(ctx, db, path, look)
+	return nil
 }
 
-// identity is whose database a file is.
-type identity struct{ tables, app, version int }
-
-func identify(ctx context.Context, db *sqlx.DB) (id identity, err error) {
-	// One statement, so that a broken file gives one error.
-	err = db.QueryRowContext(ctx, `
-		SELECT (SELECT count(*) FROM sqlite_schema), application_id, user_version
-		FROM pragma_application_id, pragma_user_version`).Scan(&id.tables, &id.app, &id.version)
-	return id, err
-}
-
-func checkIntegrity(ctx context.Context, db *sqlx.DB, path string, look time.Duration) error {
+func checkIntegrity(ctx context.Context, path string, look time.Duration) error {
+	db, err := sqlx.Open("sqlite3", dsn(path, checkPragmas))
+	if err != nil {
+		return fmt.Errorf("store: opening %s: %w", path, err)
+	}
+	defer func() { _ = db.Close() }()
 	bounded, cancel := context.WithTimeout(ctx, look)
 	defer cancel()
 	var finding string
-	err := db.GetContext(bounded, &finding, `PRAGMA quick_check(1)`)
+	err = db.GetContext(bounded, &finding, `PRAGMA quick_check(1)`)
 	switch {
 	case bounded.Err() != nil:
 		return ctx.Err() // nothing found in the time there was
@@ -120,21 +132,12 @@ func (m *migrator) upgrade(ctx context.Context) error {
 	}
 }
 
-// create makes the schema in an empty file and refuses to change an older one.
-func (m *migrator) create(ctx context.Context) error {
-	fresh := false
-	for {
-		done, err := m.step(ctx, func(version int) error {
-			fresh = fresh || version == 0
-			if !fresh {
-				return fmt.Errorf("%w: it has version %d, this weir needs %d; run weir serve once", ErrOlder, version, latest())
-			}
-			return nil
-		})
-		if done || err != nil {
-			return err
-		}
-	}
+// refuseOlder refuses to change an older database.
+func (m *migrator) refuseOlder(ctx context.Context) error {
+	_, err := m.step(ctx, func(version int) error {
+		return fmt.Errorf("%w: it has version %d, this weir needs %d; run weir serve once", ErrOlder, version, latest())
+	})
+	return err
 }
 
 // step applies the next missing migration, if allowed. The version is read
@@ -173,7 +176,10 @@ func (m *migrator) step(ctx context.Context, allow func(version int) error) (don
 			return false, err
 		}
 	}
-	return false, tx.Commit()
+	point.Hit(point.MigrationUncommitted)
+	err = tx.Commit()
+	point.Hit(point.MigrationCommitted)
+	return false, err
 }
 
 // begin takes the write lock. Turning a new file to WAL, which the connection

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,6 +61,14 @@ func database(t *testing.T) (dir string) {
 	}
 	_, err = s.Accept(t.Context(), batch)
 	must(t, errors.Join(err, s.Close()))
+	return dir
+}
+
+// closedDir is a directory that only its owner can enter.
+func closedDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o700))
 	return dir
 }
 
@@ -124,6 +133,84 @@ func TestANewerDatabaseIsNotTouched(t *testing.T) {
 	refuses(t, dir, store.ErrNewer, store.Open, store.Attach)
 }
 
+func TestRefusingANewerDatabaseLeavesNoFile(t *testing.T) {
+	dir := database(t)
+	db := connect(t, dir)
+	db.exec(`PRAGMA user_version = 999`)
+	must(t, db.db.Close())
+	_, err := store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	if !errors.Is(err, store.ErrNewer) {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"weir.db-wal", "weir.db-shm"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestALostDatabaseIsNotTakenForANewOne(t *testing.T) {
+	for name, lose := range map[string]func(path string) error{
+		"cut to nothing": func(path string) error { return os.Truncate(path, 0) },
+		"gone but for its -wal": func(path string) error {
+			return errors.Join(os.WriteFile(path+"-wal", []byte("commits"), 0o600), os.Remove(path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := database(t)
+			must(t, lose(filepath.Join(dir, "weir.db")))
+			refuses(t, dir, store.ErrCorrupt, store.Open, store.Attach)
+		})
+	}
+}
+
+func TestABeginningThatWasCutShortIsBegunAgain(t *testing.T) {
+	for _, left := range []string{"", "SQLite format 3\x00 and no more"} {
+		dir := closedDir(t)
+		for _, name := range []string{"weir.db.new", "weir.db.new-wal", "weir.db.new-shm"} {
+			must(t, os.WriteFile(filepath.Join(dir, name), []byte(left), 0o600))
+		}
+		s, err := store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now})
+		must(t, err)
+		_, err = s.Accept(t.Context(), []outbox.Message{message("x")})
+		must(t, errors.Join(err, s.Close()))
+		if names, err := fs.Glob(os.DirFS(dir), "*"); err != nil || len(names) != 1 {
+			t.Errorf("the directory holds %v (%v)", names, err)
+		}
+	}
+}
+
+func TestADirectoryWithOtherThingsThatIsOpenToOthersIsNotClosed(t *testing.T) {
+	dir := t.TempDir()
+	must(t, errors.Join(os.Chmod(dir, 0o750), os.WriteFile(filepath.Join(dir, "report.txt"), nil, 0o644)))
+	_, err := store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	if !errors.Is(err, store.ErrOpenDir) || !strings.Contains(err.Error(), "chmod 700") {
+		t.Errorf("%v, want ErrOpenDir that says what to do", err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("its mode is %v now (%v)", info.Mode(), err)
+	}
+}
+
+func TestTheDirectoryOfAnotherUserIsRefused(t *testing.T) {
+	const rootsOwn, nobody = "/usr", 65534
+	refused := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread, which is nobody's, ends with the goroutine
+		if os.Geteuid() == 0 {
+			if _, _, code := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), nobody, ^uintptr(0)); code != 0 {
+				refused <- code
+				return
+			}
+		}
+		_, err := store.Attach(context.Background(), store.Config{Dir: rootsOwn, Now: time.Now})
+		refused <- err
+	}()
+	if err := <-refused; !errors.Is(err, store.ErrOwner) || !strings.Contains(err.Error(), "run weir as user root") {
+		t.Errorf("%v, want ErrOwner that says whom to be", err)
+	}
+}
+
 func TestANewerDatabaseOfADaemonThatDiedIsNotTouched(t *testing.T) {
 	dir := database(t)
 	leave(t, dir, `PRAGMA user_version = 999; UPDATE messages SET updated_at = 1`)
@@ -165,7 +252,7 @@ func TestADamagedDatabaseIsNotTouched(t *testing.T) {
 }
 
 func TestAnotherProgramsDatabaseIsNotTouched(t *testing.T) {
-	dir := t.TempDir()
+	dir := closedDir(t)
 	db := connect(t, dir)
 	db.exec(`CREATE TABLE messages (id INTEGER PRIMARY KEY, text TEXT)`)
 	must(t, db.db.Close())
@@ -184,7 +271,7 @@ func TestADataDirectoryHasOneDaemon(t *testing.T) {
 
 func TestADaemonThatIsJustDyingDoesNotStopTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir := t.TempDir()
+		dir := closedDir(t)
 		dying, err := os.Create(filepath.Join(dir, "weir.lock"))
 		must(t, err)
 		must(t, syscall.Flock(int(dying.Fd()), syscall.LOCK_EX))

@@ -35,12 +35,13 @@ type Restored struct {
 // such, and judged by the rules for attempts that may have had an effect. A
 // database that is there is set aside, and only if replace says so. The backup
 // itself is not written to, and until the last step neither is the directory's
-// database. It returns ErrInUse, ErrExists, ErrCorrupt, ErrNewer or ErrNetworkFS.
+// database. It returns ErrInUse, ErrExists, ErrCorrupt or ErrNewer, or what Open
+// returns for a directory that it does not take.
 func Restore(ctx context.Context, dir, file string, now time.Time, replace bool) (r Restored, err error) {
 	if err := checkBackup(ctx, file); err != nil {
 		return r, err
 	}
-	if err := privateDir(dir); err != nil {
+	if err := prepareDir(dir); err != nil {
 		return r, err
 	}
 	lock, err := takeLock(ctx, dir)
@@ -49,9 +50,9 @@ func Restore(ctx context.Context, dir, file string, now time.Time, replace bool)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	path := filepath.Join(dir, fileName)
-	there := false
-	if info, err := os.Stat(path); err == nil {
-		there = info.Size() > 0 // an empty file has never been a database
+	there, err := Exists(dir)
+	if err != nil {
+		return r, err
 	}
 	if there && !replace {
 		return r, fmt.Errorf("%w: a database in %s", ErrExists, dir)
@@ -98,16 +99,19 @@ func checkBackup(ctx context.Context, file string) error {
 		return bad("is a database in use, not a backup: the latest messages stand in the -wal beside it; weir backup makes one")
 	}
 	return withSQL(file, "mode=ro&immutable=1&_query_only=1", func(db *sqlx.DB) error {
-		id, err := identify(ctx, db)
+		var app, version int
+		err := db.QueryRowContext(ctx, `
+			SELECT application_id, user_version
+			FROM pragma_application_id, pragma_user_version, (SELECT count(*) FROM sqlite_schema)`).Scan(&app, &version)
 		switch {
 		case isCode(err, sqlite3.ErrNotADB, sqlite3.ErrCorrupt, sqlite3.ErrFormat):
 			return bad("is damaged: %v", err)
 		case err != nil:
 			return fmt.Errorf("store: reading %s: %w", file, err)
-		case id.app != applicationID || id.version == 0:
+		case app != applicationID || version == 0:
 			return bad("is no backup of weir")
-		case id.version > latest():
-			return fmt.Errorf("%w: %s has version %d, this weir knows %d; use a newer weir", ErrNewer, file, id.version, latest())
+		case version > latest():
+			return fmt.Errorf("%w: %s has version %d, this weir knows %d; use a newer weir", ErrNewer, file, version, latest())
 		}
 		var finding string
 		err = db.GetContext(ctx, &finding, `PRAGMA integrity_check(1)`)

@@ -114,14 +114,14 @@ func (s *Store) pruneSome(tx *tx, p pruning) (took time.Duration, err error) {
 // pauseAfter leaves the writer to others: much of the time if there are any,
 // half of it otherwise. A backlog of old rows is worked off when it is quiet.
 func (s *Store) pauseAfter(ctx context.Context, took time.Duration) error {
-	before := s.writer.commits.Load()
+	before := s.commits.Load()
 	for _, pause := range []time.Duration{max(took, prunePause), max(took, prunePause) * (pruneShare - 1)} {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(pause):
 		}
-		if s.writer.commits.Load() == before {
+		if s.commits.Load() == before {
 			return nil
 		}
 	}

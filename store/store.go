@@ -11,6 +11,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	_ "github.com/mattn/go-sqlite3" // the driver behind every connection here
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -38,6 +40,10 @@ var (
 	ErrCorrupt = errors.New("store: not an intact weir database")
 	// ErrNetworkFS is returned when the data directory lies on a network file system.
 	ErrNetworkFS = errors.New("store: data directory is on a network file system")
+	// ErrOwner is returned when the data directory is another user's.
+	ErrOwner = errors.New("store: data directory of another user")
+	// ErrOpenDir is returned when others than its owner can enter the data directory, and it is not for weir to close.
+	ErrOpenDir = errors.New("store: data directory open to others")
 	// ErrEpochLost is the end of a daemon whose database another daemon has taken over.
 	ErrEpochLost = errors.New("store: another daemon has taken over this database")
 	// ErrNotFound is returned when no message has the key.
@@ -56,7 +62,8 @@ var (
 
 // Config says where the database is and who writes it.
 type Config struct {
-	// Dir is the data directory; created with mode 0700 if missing.
+	// Dir is the data directory; created with mode 0700 if missing, and closed to
+	// others if empty.
 	Dir string
 	// Instance names the daemon's row in the status table. Defaults to "weir".
 	Instance string
@@ -70,6 +77,10 @@ type Config struct {
 	// OnSettled, if set, is called after the commit in which messages settled,
 	// by the writer: it must not block.
 	OnSettled func([]outbox.Outcome)
+	// Watch makes the kernel say when files of Dir are written to, so that SQLite
+	// is asked each 20 ms only then, and else once a second. Commands that end soon,
+	// and tests in bubbles of virtual time, do without.
+	Watch bool
 	// OnForeignWrite, if set, is called within about 20 ms after another
 	// process has written to the database, by the writer: it must not block.
 	OnForeignWrite func()
@@ -81,14 +92,18 @@ type Store struct {
 	lock   *os.File // nil beside a daemon
 	read   *sqlx.DB
 	writer *writer
+	watch  *watch               // nil without Config.Watch
 	epoch  int64                // 0 beside a daemon
 	feed   atomic.Pointer[Feed] // nil until NewFeed
 	shown  gaugeBoard
+
+	commits atomic.Int64 // that are known, of this process and others
 }
 
 // Open opens the data directory as its one daemon: it takes the lock, checks
 // and migrates the database and begins a new epoch. It returns ErrInUse,
-// ErrNetworkFS, ErrCorrupt or ErrNewer without having changed a database.
+// ErrNetworkFS, ErrOwner, ErrOpenDir, ErrCorrupt or ErrNewer without having
+// changed a database.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
@@ -111,7 +126,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // Attach opens the data directory for a command, beside a daemon or without
 // one. An empty directory gets a new database; one that waits for a migration
 // is refused with ErrOlder, since a running daemon may be of that older version.
-// It also returns ErrNetworkFS, ErrCorrupt or ErrNewer.
+// It also returns ErrNetworkFS, ErrOwner, ErrOpenDir, ErrCorrupt or ErrNewer.
 func Attach(ctx context.Context, cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
@@ -120,9 +135,12 @@ func Attach(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 // Exists reports whether the data directory holds a database. The error says
-// that one cannot look.
+// that one cannot look, and is ErrOwner if it is another user's.
 func Exists(dir string) (bool, error) {
 	_, err := os.Stat(filepath.Join(dir, fileName))
+	if errors.Is(err, fs.ErrPermission) {
+		err = cmp.Or(checkOwner(dir), err)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -139,7 +157,7 @@ type opener struct {
 
 var (
 	asDaemon  = opener{look: 250 * time.Millisecond, migrate: (*migrator).upgrade}
-	asCommand = opener{look: 25 * time.Millisecond, migrate: (*migrator).create}
+	asCommand = opener{look: 25 * time.Millisecond, migrate: (*migrator).refuseOlder}
 )
 
 func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
@@ -148,6 +166,9 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := ensureDatabase(ctx, cfg.Dir, cfg.Instance); err != nil {
+		return nil, err
 	}
 	path := filepath.Join(cfg.Dir, fileName)
 	if err := checkFile(ctx, path, as.look); err != nil {
@@ -158,11 +179,8 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 		return nil, fmt.Errorf("store: opening %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(1)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
+	// Last, since the last connection that closes deletes the write-ahead log.
+	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := as.migrate(&migrator{db: db, instance: cfg.Instance}, ctx); err != nil {
 		return nil, err
 	}
@@ -173,19 +191,27 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	read.SetMaxOpenConns(4)
 	read.SetMaxIdleConns(4)
 	s := &Store{cfg: cfg, read: read}
-	s.writer, err = newWriter(ctx, db, writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite})
-	if err != nil {
-		return nil, errors.Join(err, read.Close())
+	w := writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite}
+	if cfg.Watch {
+		if s.watch, err = newWatch(cfg.Dir); err != nil {
+			cfg.Log.Info("writes of other processes are looked for by asking", "why", err)
+		} else {
+			w.changed = s.watch.changed
+		}
+	}
+	if s.writer, err = newWriter(path, w); err != nil {
+		return nil, errors.Join(err, read.Close(), s.watch.close())
 	}
 	return s, nil
 }
 
 // PRAGMAs stand in the DSN, so that every connection of a pool has them.
 const (
-	writerPragmas     = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000&_secure_delete=1&_mutex=no"
+	writerPragmas     = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-8000&_secure_delete=1&_mutex=no"
 	readerPragmas     = "_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
 	checkpointPragmas = "_busy_timeout=0&_synchronous=FULL&_mutex=no"
 	checkPragmas      = "mode=ro&_busy_timeout=5000&_query_only=1"
+	headerPragmas     = "mode=ro&immutable=1" // without -wal: SQLite makes no file
 )
 
 func dsn(path, pragmas string) string {
@@ -194,7 +220,7 @@ func dsn(path, pragmas string) string {
 
 // Close ends the writer after what it has taken and releases the lock.
 func (s *Store) Close() error {
-	err := errors.Join(s.writer.close(), s.read.Close())
+	err := errors.Join(s.writer.close(), s.read.Close(), s.watch.close())
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
@@ -244,10 +270,12 @@ func (s *Store) beginEpoch(ctx context.Context) error {
 		return fmt.Errorf("store: beginning an epoch: %w", err)
 	}
 	s.writer.guard(s.epoch)
+	point.Hit(point.EpochBegun)
 	return nil
 }
 
 func (s *Store) afterCommit(c *committed) {
+	s.commits.Add(1)
 	if f := s.feed.Load(); f != nil {
 		f.committed(c)
 	}
@@ -256,7 +284,16 @@ func (s *Store) afterCommit(c *committed) {
 	}
 }
 
+// FeedAnew makes the feed, if there is one, feed everything again: the work
+// queue has lost what it held.
+func (s *Store) FeedAnew() {
+	if f := s.feed.Load(); f != nil {
+		f.forgetAll()
+	}
+}
+
 func (s *Store) onForeignWrite() {
+	s.commits.Add(1)
 	if f := s.feed.Load(); f != nil {
 		f.lookEverywhere()
 	}

@@ -250,3 +250,14 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestTheKeyOfATableWithoutRowidStandsFirst(t *testing.T) {
+	d := newDesk(t)
+	misplaced := d.text(`
+		SELECT coalesce(group_concat(t.name || '.' || c.name), '')
+		FROM pragma_table_list AS t, pragma_table_info(t.name) AS c
+		WHERE t.wr AND c.pk > 0 AND c.pk <> c.cid + 1`)
+	if misplaced != "" {
+		t.Errorf("an older SQLite's integrity_check would complain of %s", misplaced)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"weir/outbox"
 )
 
 // Tombstone is what stays for ever of a message whose row is no longer kept,
@@ -56,13 +58,15 @@ func (t *tx) buried(key string) (fingerprint string, found bool, err error) {
 // findTombstone tells why there is no row for the key: there never was one, or
 // it is no longer kept.
 func (t *tx) findTombstone(key string, m *operated) error {
-	err := t.query(`SELECT state FROM tombstones WHERE key_hash = ?`).QueryRow(keyHash(key)).Scan(&m.state)
+	var state string
+	err := t.query(`SELECT state FROM tombstones WHERE key_hash = ?`).QueryRow(keyHash(key)).Scan(&state)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%w with this key", ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("store: reading a tombstone: %w", err)
 	}
+	m.state = outbox.State(state)
 	return fmt.Errorf("%w: only a tombstone is there of this message", ErrPurged)
 }
 

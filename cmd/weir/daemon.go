@@ -68,7 +68,7 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 
 func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
-		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(),
+		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(), Watch: true,
 		OnSettled: func(outcomes []outbox.Outcome) {
 			select {
 			case d.settled <- outcomes:
@@ -89,6 +89,7 @@ func (d *daemon) openQueue(ctx context.Context) (err error) {
 	d.queue, err = queue.Open(ctx, queue.Config{
 		URL: string(d.cfg.NATSURL), StoreDir: filepath.Join(d.cfg.DataDir, "nats"), Listen: d.cfg.NATSListen,
 		Token: string(d.cfg.NATSToken), Instance: d.cfg.Instance, Channels: d.cfg.Channels(), Now: d.now, Log: d.log,
+		OnWorkLost: d.store.FeedAnew,
 	})
 	return err
 }

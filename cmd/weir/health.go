@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"weir/store"
@@ -54,9 +55,8 @@ func (h *health) run(ctx context.Context, s *store.Store) error {
 		return nil
 	}
 	mux := http.NewServeMux()
-	for _, path := range []string{"GET /healthz", "GET /readyz"} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s) })
-	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s, "stopped") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s, "stopped", "degraded") })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -65,15 +65,17 @@ func (h *health) run(ctx context.Context, s *store.Store) error {
 	return nil
 }
 
-// answerHealth says what the status table says of the daemon.
-func answerHealth(w http.ResponseWriter, r *http.Request, s *store.Store) {
+// answerHealth says what the status table says of the daemon, which is well
+// unless it is in one of the bad states. A restart cures no trouble with NATS, so
+// that is bad for /readyz only.
+func answerHealth(w http.ResponseWriter, r *http.Request, s *store.Store, bad ...string) {
 	daemon, _, err := s.Status(r.Context())
 	answer := struct {
 		State  string  `json:"state"`
 		Reason *string `json:"reason"`
 	}{daemon.State, daemon.Reason}
 	code := http.StatusOK
-	if err != nil || s.Err() != nil || daemon.State == "stopped" {
+	if err != nil || s.Err() != nil || slices.Contains(bad, daemon.State) {
 		code = http.StatusServiceUnavailable
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -15,6 +15,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"weir/internal/point"
 )
 
 // app is what every command gets from outside. Tests hand in their own.
@@ -57,5 +59,6 @@ func interruptible(parent context.Context, signals <-chan os.Signal, exit func(c
 // messages expire or retries pile up.
 func steadyClock() func() time.Time {
 	start := time.Now()
-	return func() time.Time { return start.Add(time.Since(start)) }
+	wall := point.Now()
+	return func() time.Time { return wall.Add(time.Since(start)) }
 }

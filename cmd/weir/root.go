@@ -123,7 +123,7 @@ func (a *app) newRootCommand() *cobra.Command {
 			root.AddCommand(command)
 		}
 	}
-	root.AddCommand(newSoakCommand(a)) // hidden, and so in no group
+	root.AddCommand(newChaosCommand(a), newSoakCommand(a)) // hidden, and so of no group
 	root.InitDefaultCompletionCmd()
 	return root
 }

@@ -1,5 +1,7 @@
 -- Times are integer Unix milliseconds; absent is NULL. Go supplies every
--- time; SQL reads the clock only to say "stopped" in status_readable.
+-- time; SQL reads the clock only to say "stopped" in status_readable. In a table
+-- WITHOUT ROWID the key's columns stand first, in its order: the integrity_check
+-- of an older SQLite raises a false alarm otherwise.
 
 CREATE TABLE meta (
   name  TEXT PRIMARY KEY,
@@ -81,11 +83,11 @@ CREATE TABLE attempts (
 CREATE TABLE gates (
   scope      TEXT    NOT NULL,
   kind       TEXT    NOT NULL CHECK (kind IN ('paused', 'held', 'degraded', 'parked')),
+  set_by     TEXT    NOT NULL,
   reason     TEXT    NOT NULL,
   since_at   INTEGER NOT NULL,
   until_at   INTEGER,
   request_id TEXT,
-  set_by     TEXT    NOT NULL,
   PRIMARY KEY (scope, kind, set_by)
 ) STRICT, WITHOUT ROWID;
 
