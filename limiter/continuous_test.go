@@ -76,3 +76,42 @@ func TestALimitThatFallsBelowWhatALogHoldsNamesNoTimeThatHasPassed(t *testing.T)
 		run(t, s)
 	}
 }
+
+func TestARefillIsFoundAgainAfterRivalsThatLeftNothing(t *testing.T) {
+	a := newAPI(t)
+	server := sim.NewBucket(100, time.Minute)
+	ask := func() (accepted int) {
+		got, _ := a.lim.Grant(a.now, false, 64)
+		var tickets []limiter.Ticket
+		var answers []limiter.Answer
+		for range got {
+			tickets = append(tickets, a.lim.Sent(a.now))
+			d, status := server.Take(a.now), 429
+			if d.Allowed {
+				accepted, status = accepted+1, 200
+			}
+			answers = append(answers, limiter.Answer{Status: status, Headers: limiter.Headers{
+				Date: a.now.Truncate(time.Second), Limit: d.Limit, Remaining: d.Remaining, Reset: d.Reset.Truncate(time.Second),
+			}})
+		}
+		a.pass(100 * time.Millisecond)
+		for i, ticket := range tickets {
+			a.lim.Answered(ticket, a.now, answers[i])
+		}
+		return accepted
+	}
+	for range 24 {
+		for server.Peek(a.now).Remaining > 15 {
+			server.Take(a.now)
+		}
+		ask()
+		a.pass(10 * time.Minute)
+	}
+	accepted := 0
+	for end := a.now.Add(time.Hour); a.now.Before(end); {
+		accepted += ask()
+	}
+	if accepted < 5700 {
+		t.Errorf("%d requests were accepted in an hour in which 6000 can be: %+v", accepted, a.lim.State(a.now))
+	}
+}

@@ -115,7 +115,7 @@ func (v *level) describe(s *State, now time.Time) {
 	perSec, _ := v.perSec()
 	s.Mode, s.Rate = ModeRefill, perSec
 	if perSec > 0 {
-		window := seconds(float64(v.limit) / perSec)
+		window := seconds(min(float64(v.limit)/perSec, farthest.Seconds()))
 		s.Window = window.Round(max(window/100, time.Millisecond).Truncate(time.Millisecond))
 	}
 	s.Limit, s.Remaining = v.limit, min(max(int(v.best().left), 0), v.limit)
