@@ -290,7 +290,7 @@ func (d *Dispatcher) restorePark(g Gate, now time.Time) {
 func (d *Dispatcher) Reload(stored []Gate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	paused := make(map[gateID]bool)
+	theirs := make(map[gateID]bool) // what only an operator lifts
 	for _, g := range stored {
 		id := g.id()
 		standing := d.gates.find(id)
@@ -306,10 +306,10 @@ func (d *Dispatcher) Reload(stored []Gate) {
 		case standing != nil:
 			d.followWish(standing, g.Until.Equal(g.Since))
 		}
-		paused[id] = g.Kind == Paused
+		theirs[id] = g.liftable()
 	}
 	for _, standing := range d.gates.all() {
-		if standing.Kind == Paused && !paused[standing.id()] {
+		if standing.liftable() && !theirs[standing.id()] {
 			d.lower(standing, "resumed by an operator")
 			delete(d.gates.unsaved, standing.id())
 		}
