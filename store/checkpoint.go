@@ -37,6 +37,9 @@ func (s *Store) RunCheckpoints(ctx context.Context) error {
 		}
 		seen = commits
 		// Busy means that another process is at it; then there is nothing to do.
-		_, _ = db.ExecContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(PASSIVE)`)
+		var busy, pages, copied int64
+		if err := db.QueryRowContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &pages, &copied); err == nil {
+			s.wal.note((pages-copied)*pageSize, time.Now())
+		}
 	}
 }

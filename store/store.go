@@ -69,6 +69,12 @@ type Config struct {
 	// RepeatFor is how long after its first ambiguous attempt a message may
 	// be sent again; then it becomes unknown. Only the daemon needs it.
 	RepeatFor time.Duration
+	// MinFree is how much of its disk must be free, in bytes, for something new
+	// to be stored. Zero is no bound.
+	MinFree int64
+	// Doubted, if set, tells that the time may be wrong now: no deadline is
+	// settled meanwhile.
+	Doubted func() bool
 	// Log takes what no caller can be told. Defaults to discarding.
 	Log *slog.Logger
 	// OnSettled, if set, is called after the commit in which messages settled,
@@ -88,6 +94,8 @@ type Store struct {
 	epoch  int64                // 0 beside a daemon
 	feed   atomic.Pointer[Feed] // nil until NewFeed
 	shown  gaugeBoard
+	wal    walWatch
+	files  map[string]file // of the database, as they were opened; nil beside a daemon
 }
 
 // Open opens the data directory as its one daemon: it takes the lock, checks
@@ -107,7 +115,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s.lock = lock
-	if err := s.beginEpoch(ctx); err != nil {
+	err = s.beginEpoch(ctx)
+	if err == nil {
+		err = s.rememberFiles()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -157,6 +169,11 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	defer func() {
+		if isFull(err) {
+			err = fmt.Errorf("%w: make space in %s: %w", ErrFull, cfg.Dir, err)
+		}
+	}()
 	if err := ensureDatabase(ctx, cfg.Dir, cfg.Instance); err != nil {
 		return nil, err
 	}
@@ -183,8 +200,8 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	}
 	read.SetMaxOpenConns(4)
 	read.SetMaxIdleConns(4)
-	s := &Store{cfg: cfg, read: read}
-	s.writer, err = newWriter(ctx, db, writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite})
+	s := &Store{cfg: cfg, read: read, wal: walWatch{patience: walPatience}}
+	s.writer, err = newWriter(ctx, db, writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite, onWaiting: s.noteWaiting})
 	if err != nil {
 		return nil, errors.Join(err, read.Close())
 	}
@@ -206,7 +223,14 @@ func dsn(path, pragmas string) string {
 
 // Close ends the writer after what it has taken and releases the lock.
 func (s *Store) Close() error {
-	err := errors.Join(s.writer.close(), s.read.Close())
+	var err error
+	if errors.Is(s.Err(), ErrMoved) {
+		// The last connection to close would remove -wal and -shm by their names,
+		// and those may belong to another database now.
+		s.writer.halt()
+	} else {
+		err = errors.Join(s.writer.close(), s.read.Close())
+	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
@@ -227,7 +251,7 @@ func (s *Store) Err() error { return s.writer.failure() }
 
 func (s *Store) path() string { return filepath.Join(s.cfg.Dir, fileName) }
 
-// Ping returns once the writer has committed something: it is alive.
+// Ping returns once the writer has committed something: it can write.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.writer.do(ctx, func(*tx) error { return nil })
 }
