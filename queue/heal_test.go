@@ -18,7 +18,7 @@ import (
 func smallDisk(t *testing.T, mib int) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("none", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); err != nil {
+	if err := syscall.Mount("none", dir, "tmpfs", 0, fmt.Sprintf("mode=700,size=%dm", mib)); err != nil {
 		t.Skipf("no disk of its own: %v", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })

@@ -19,7 +19,7 @@ import (
 func smallDisk(t *testing.T, mib int, options ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	options = append(options, fmt.Sprintf("size=%dm", mib))
+	options = append(options, fmt.Sprintf("mode=700,size=%dm", mib))
 	if err := syscall.Mount("none", dir, "tmpfs", 0, strings.Join(options, ",")); err != nil {
 		t.Skipf("no disk of its own: %v", err)
 	}
@@ -228,9 +228,9 @@ func TestInAProcessWhoseFilesMayNotGrow(t *testing.T) {
 	if dir == "" {
 		t.Skip("only a part of another test")
 	}
-	breakGrowth(t)
 	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
 	must(t, err)
+	breakGrowth(t)
 	_, err = s.Accept(t.Context(), []outbox.Message{large("a")})
 	if err == nil || !strings.Contains(err.Error(), "I/O error") || errors.Is(err, store.ErrFull) {
 		t.Errorf("%v, want an I/O error", err)

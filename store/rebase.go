@@ -63,7 +63,7 @@ func (t *tx) rebase(last, next, since, was, step int64) (more bool, err error) {
 func (f *Feed) rebase(step time.Duration) {
 	f.mu.Lock()
 	for _, l := range f.lanes {
-		l.checked = l.checked.Add(step)
+		l.lookedAt, l.turn, l.checkAt = l.lookedAt.Add(step), l.turn.Add(step), l.checkAt.Add(step)
 		for id, fed := range l.out {
 			fed.at = fed.at.Add(step)
 			l.out[id] = fed
