@@ -271,8 +271,8 @@ func (d *Dispatcher) Restore(stored []Gate) {
 			g.Until = latest
 		}
 		d.gates.add(g, d.cfg.ProbeInterval)
+		delete(d.gates.unsaved, g.id())
 	}
-	clear(d.gates.unsaved)
 }
 
 func (d *Dispatcher) restorePark(g Gate, now time.Time) {

@@ -25,6 +25,8 @@ const (
 	// storeSlack is what JetStream may use above the bounds of its streams, so
 	// that a full stream refuses by its own limit, which names it.
 	storeSlack = 64 << 20
+	// maxConnections bounds what producers can make the daemon hold open.
+	maxConnections = 4096
 	// memoryLimit bounds the streams held in memory.
 	memoryLimit = 2 * workMaxBytes
 )
@@ -128,6 +130,7 @@ func embeddedOptions(cfg Config, password string) (*server.Options, error) {
 		SyncAlways:         true, // a PubAck means that the message is on the disk
 		JetStreamMaxStore:  sendMaxBytes + outcomeMaxBytes + storeSlack,
 		JetStreamMaxMemory: memoryLimit,
+		MaxConn:            maxConnections,
 		Users: []*server.User{
 			{Username: daemonUser, Password: password, AllowedConnectionTypes: map[string]struct{}{inProcess: {}}},
 			{Username: producerUser, Password: cfg.Token, Permissions: producerPermissions()},

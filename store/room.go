@@ -29,7 +29,7 @@ func (s *Store) Room() error {
 		ErrNoRoom, mebibytes(free), s.cfg.Dir, mebibytes(s.cfg.MinFree))
 }
 
-func mebibytes(n int64) string { return fmt.Sprintf("%.4g MiB", float64(n)/(1<<20)) }
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 // doNew is do for what is new: it is not taken while the rest of the disk is
 // needed for what is there already.

@@ -208,11 +208,12 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	return s, nil
 }
 
-// PRAGMAs stand in the DSN, so that every connection of a pool has them.
+// PRAGMAs stand in the DSN, so that every connection of a pool has them. None of
+// them makes a file: one that is gone is a loss, see RunWatch.
 const (
-	writerPragmas     = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000&_mutex=no"
-	readerPragmas     = "_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
-	checkpointPragmas = "_busy_timeout=0&_synchronous=FULL&_mutex=no"
+	writerPragmas     = "mode=rw&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000&_mutex=no"
+	readerPragmas     = "mode=rw&_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
+	checkpointPragmas = "mode=rw&_busy_timeout=0&_synchronous=FULL&_mutex=no"
 	checkPragmas      = "mode=ro&_busy_timeout=5000&_query_only=1"
 	headerPragmas     = "mode=ro&immutable=1" // without -wal: SQLite makes no file
 )
@@ -224,7 +225,7 @@ func dsn(path, pragmas string) string {
 // Close ends the writer after what it has taken and releases the lock.
 func (s *Store) Close() error {
 	var err error
-	if errors.Is(s.Err(), ErrMoved) {
+	if s.Moved() != nil {
 		// The last connection to close would remove -wal and -shm by their names,
 		// and those may belong to another database now.
 		s.writer.halt()

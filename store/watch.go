@@ -33,11 +33,20 @@ func (s *Store) RunWatch(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := s.compareFiles(); err != nil {
-			s.writer.fail(err)
+		if err := s.Moved(); err != nil {
 			return err
 		}
 	}
+}
+
+// Moved looks at the files at once. When they are others it ends every write and
+// returns ErrMoved, which explains whatever else went wrong.
+func (s *Store) Moved() error {
+	err := s.compareFiles()
+	if err != nil {
+		s.writer.fail(err)
+	}
+	return err
 }
 
 // rememberFiles is called once the first commit has made them all.
@@ -58,14 +67,14 @@ func (s *Store) databaseFiles() []string {
 }
 
 func (s *Store) compareFiles() error {
-	for _, path := range s.databaseFiles() {
+	for path, opened := range s.files {
 		f, err := identify(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("%w: %s is gone; put back what belongs there, then start weir serve", ErrMoved, path)
 		case err != nil:
 			s.cfg.Log.Warn("the database file cannot be looked at", "error", err)
-		case f != s.files[path]:
+		case f != opened:
 			return fmt.Errorf("%w: %s is another file now; make sure that the right one is there, then start weir serve", ErrMoved, path)
 		}
 	}
