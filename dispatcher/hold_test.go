@@ -166,3 +166,24 @@ func TestTheReasonOfADoubtNamesNoServer(t *testing.T) {
 		}
 	})
 }
+
+func TestAStepOfTheClockDuringARequestDoesNotPartItsTwoTimes(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.api.always(ok.in(time.Second))
+		set := -time.Hour // each look at the clock finds it another hour on
+		client := r.d.accounts[0].client
+		client.now = func() time.Time {
+			set += time.Hour
+			return time.Now().Add(set)
+		}
+		r.add(rcs, outbox.Normal, "k")
+		if _, err := r.Claim(t.Context(), "s", []outbox.Ref{{ID: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		a := client.Post(t.Context(), "key", "k", []byte(`{}`), "")
+		if took := a.EndedAt.Sub(a.StartedAt); took < time.Second || took > time.Minute {
+			t.Errorf("a request of a second seems to take %v", took)
+		}
+		client.Close()
+	})
+}
