@@ -177,12 +177,12 @@ func TestAStepOfTheClockDuringARequestDoesNotPartItsTwoTimes(t *testing.T) {
 			return time.Now().Add(set)
 		}
 		r.add(rcs, outbox.Normal, "k")
-		if _, err := r.Claim(t.Context(), "s", []outbox.Ref{{ID: 1}}); err != nil {
-			t.Fatal(err)
+		if _, err := r.Claim(r.Context(), "s", []outbox.Ref{{ID: 1}}); err != nil {
+			r.Fatal(err)
 		}
-		a := client.Post(t.Context(), "key", "k", []byte(`{}`), "")
+		a := client.Post(r.Context(), "key", "k", []byte(`{}`), "")
 		if took := a.EndedAt.Sub(a.StartedAt); took < time.Second || took > time.Minute {
-			t.Errorf("a request of a second seems to take %v", took)
+			r.Errorf("a request of a second seems to take %v", took)
 		}
 		client.Close()
 	})
