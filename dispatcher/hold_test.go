@@ -170,7 +170,7 @@ func TestTheReasonOfADoubtNamesNoServer(t *testing.T) {
 func TestAStepOfTheClockDuringARequestDoesNotPartItsTwoTimes(t *testing.T) {
 	inBubble(t, 1, func(r *rig) {
 		r.api.always(ok.in(time.Second))
-		set := -time.Hour // each look at the clock finds it another hour on
+		set := time.Duration(0) // each look at the clock finds it another hour on
 		client := r.d.accounts[0].client
 		client.now = func() time.Time {
 			set += time.Hour
