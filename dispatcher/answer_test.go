@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"unicode"
@@ -40,6 +41,31 @@ func FuzzTakeBody(f *testing.F) {
 			if len(s) > maxStored || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 				t.Errorf("%q is not fit for storing", s)
 			}
+		}
+	})
+}
+
+// FuzzMember holds member to what encoding/json reads.
+func FuzzMember(f *testing.F) {
+	for _, seed := range []string{
+		accepted, `{"a":"b","message_id":"msg_1"}`, `{"message_id":"x","message_id":"msg_1"}`, `{"message_id":"x","message_id":null}`,
+		`{"a":{"message_id":"x"}}`, `{"a":["message_id","x"]}`, `["message_id","x"]`, `{"a":"message_id","b":"x"}`, `{"message_id":["x"]}`,
+		`{"message_id":{"message_id":"x"}}`, `{ "message_id" : "msg\"\\" , "b" : 1 }`, `{"a":"\"message_id\":","b":"x"}`, `"message_id"`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if !json.Valid(body) || strings.Contains(string(body), `\u`) {
+			return
+		}
+		var fields map[string]json.RawMessage
+		_ = json.Unmarshal(body, &fields) // what is no object has no fields
+		want := ""
+		if raw := fields["message_id"]; len(raw) > 0 && raw[0] == '"' {
+			want = string(raw)
+		}
+		if got := member(body, `"message_id"`); string(got) != want {
+			t.Errorf("of %s: %s, want %s", body, got, want)
 		}
 	})
 }

@@ -184,12 +184,14 @@ const fetchRetry = time.Second
 // fetch keeps references of one lane at hand, about twice as many as there are
 // seats: however many go at once, a lane with a backlog does not look empty, so
 // that a lower one would take its turn, while the next are on their way.
+// It fetches a few queue messages at a time, since each fetch is a subscription,
+// a pull and an unsubscription for the server.
 func (d *Dispatcher) fetch(ctx context.Context, b *bucket, lane int) error {
 	for ctx.Err() == nil {
 		d.mu.Lock()
 		room := 2*d.seats - b.waiting[lane].len()
 		d.mu.Unlock()
-		if room <= 0 {
+		if room < max(1, d.seats/2) {
 			select {
 			case <-b.room[lane]:
 			case <-ctx.Done():

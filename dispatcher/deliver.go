@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"weir/internal/point"
 	"weir/limiter"
 )
 
@@ -32,7 +33,9 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 		return
 	}
 	ticket := x.b.limiter.Sent(d.cfg.Now())
+	point.Hit(point.Requested)
 	answer := x.b.account.client.Post(work, key, x.c.Key, x.c.Body, x.c.Traceparent)
+	point.Hit(point.Answered)
 	verdict := judge(answer)
 	seen := d.tellLimiter(x, ticket, answer, verdict)
 	judgement := settle(x.c, answer, verdict, d.policy(), rand.Float64)
@@ -45,6 +48,7 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 
 	d.work.Add(1)
 	d.cfg.Ledger.Record(Record{Claim: x.c, Answer: answer, Judgement: judgement, Limit: seen}, func(err error) {
+		point.Hit(point.OutcomeCommitted)
 		if err != nil {
 			d.fail(err)
 		}

@@ -40,6 +40,9 @@ type Gate struct {
 	Until     time.Time // the next probe, or the end; zero: until its cure
 	RequestID string    // of the answer that raised it
 	SetBy     string
+	// WishTaken says, when the gate is stored, that an operator's wish for a probe
+	// in the stored one has been followed. Else such a wish stays.
+	WishTaken bool
 }
 
 // gate is a Gate at work.

@@ -240,7 +240,7 @@ func unpaidReason(a Answer, j *Judgement) string {
 	if a.TopupURL != "" {
 		reason += ", top up at " + a.TopupURL
 	}
-	return reason
+	return sanitize(reason)
 }
 
 // SettleLost judges an attempt whose daemon died: it may have been sent. Its

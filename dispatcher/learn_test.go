@@ -462,3 +462,11 @@ func TestARefusalBetweenTwo402sKeepsThemApart(t *testing.T) {
 		}
 	})
 }
+
+func TestTheReasonOfA402IsBounded(t *testing.T) {
+	long := strings.Repeat("x", maxStored)
+	a := Answer{Status: 402, ErrorCode: long, RequiredAmount: long, TopupURL: long}
+	if reason := unpaidReason(a, &Judgement{ErrorCode: long}); len(reason) > maxStored {
+		t.Errorf("it has %d bytes", len(reason))
+	}
+}

@@ -36,7 +36,8 @@ type Ledger interface {
 // Board keeps what people watch: the gates, so that they survive a restart,
 // and the gauges of each bucket.
 type Board interface {
-	// PutGate stores a gate, replacing the one of the same scope, kind and setter.
+	// PutGate stores a gate, replacing the one of the same scope, kind and setter,
+	// but for a wish that has not been taken.
 	PutGate(ctx context.Context, g Gate) error
 	// DropGate removes the gate of that scope, kind and setter.
 	DropGate(ctx context.Context, g Gate) error

@@ -137,7 +137,7 @@ func (w *scopeWatch) begin(a admission) {
 		var each []string
 		for i, sent := range e.sent {
 			if sent > 0 {
-				each = append(each, fmt.Sprintf("by %d for %s, which sent %d", e.fell[i], w.channels[i], sent))
+				each = append(each, fmt.Sprintf("by %d for %s (%d sent)", e.fell[i], w.channels[i], sent))
 			}
 		}
 		w.find(perChannel, "Remaining fell "+list(each), func(channel int) bool { return e.sent[channel] > 0 })

@@ -142,8 +142,8 @@ func TestTheScopeOfALimitIsFound(t *testing.T) {
 		{"together in an hour", traffic{truth: perKey, model: clock(time.Hour), limits: [2]int{100_000}, every: [2]time.Duration{200 * ms, 250 * ms}, rtt: 50 * ms}, "Remaining fell by"},
 		{"together beside another client", traffic{truth: perKey, model: clock(time.Minute), limits: [2]int{1000}, every: [2]time.Duration{100 * ms, 150 * ms}, others: [2][]time.Duration{{time.Second}}, rtt: 50 * ms}, "Remaining fell by"},
 		{"together before and after a change of tier", traffic{truth: perKey, model: clock(time.Minute), limits: [2]int{1000}, every: [2]time.Duration{100 * ms, 150 * ms}, tiers: map[time.Duration]int{5 * time.Second: 4000}, rtt: 50 * ms}, "Remaining fell by"},
-		{"apart in clock windows", traffic{truth: perChannel, model: clock(time.Minute), limits: [2]int{1000, 1000}, every: [2]time.Duration{100 * ms, 150 * ms}, rtt: 50 * ms}, "for rcs, which sent"},
-		{"apart in short windows", traffic{truth: perChannel, model: clock(time.Second), limits: [2]int{100, 100}, every: [2]time.Duration{12 * ms, 12 * ms}, rtt: 50 * ms}, "for rcs, which sent"},
+		{"apart in clock windows", traffic{truth: perChannel, model: clock(time.Minute), limits: [2]int{1000, 1000}, every: [2]time.Duration{100 * ms, 150 * ms}, rtt: 50 * ms}, "for rcs ("},
+		{"apart in short windows", traffic{truth: perChannel, model: clock(time.Second), limits: [2]int{100, 100}, every: [2]time.Duration{12 * ms, 12 * ms}, rtt: 50 * ms}, "for rcs ("},
 		{"apart with limits of their own", traffic{truth: perChannel, model: clock(time.Minute), limits: [2]int{1000, 500}, every: [2]time.Duration{100 * ms, 150 * ms}, rtt: 50 * ms}, "Limit is "},
 		{"apart in windows that a request opens", traffic{truth: perChannel, model: anchored(time.Minute), limits: [2]int{1000, 1000}, every: [2]time.Duration{100 * ms, 47 * time.Second}, rtt: 50 * ms, lasts: 30 * time.Minute}, "ends"},
 	} {

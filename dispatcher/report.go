@@ -42,7 +42,9 @@ func (d *Dispatcher) publish(ctx context.Context) error {
 		if err := d.cfg.Board.PutGate(ctx, g); err != nil {
 			return err
 		}
-		d.wishGone(g)
+		if g.WishTaken {
+			d.wishGone(g)
+		}
 	}
 	for _, g := range drop {
 		if err := d.cfg.Board.DropGate(ctx, g); err != nil {
@@ -116,7 +118,9 @@ func (d *Dispatcher) unsavedGates() (put, drop []Gate) {
 	defer d.mu.Unlock()
 	for id := range d.gates.unsaved {
 		if g := d.gates.find(id); g != nil {
-			put = append(put, g.Gate)
+			stored := g.Gate
+			stored.WishTaken = g.asked
+			put = append(put, stored)
 		} else {
 			drop = append(drop, Gate{Scope: id.scope, Kind: id.kind, SetBy: id.setBy})
 		}
@@ -162,8 +166,11 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 		}
 	case b.park.stands(now):
 		g.State, g.Since, g.Until = Parked, b.park.since, b.park.until
-		g.Reason = s.Reason + ", kept for the high lane"
-	case b.ramp.width > 0:
+		g.Reason = s.Reason
+		if s.Mode == limiter.ModeWindow && s.Remaining > 0 {
+			g.Reason += ", kept for the high lane and for what others use"
+		}
+	case b.ramp.width > 0 && (b.seats > 0 || !b.idle()):
 		g.Reason = "opening gently after a gate"
 	}
 	if g.State == Running && b.last.refusals >= inARow {
@@ -267,8 +274,8 @@ func (d *Dispatcher) Restore(stored []Gate) {
 			d.trouble = g
 			continue
 		}
-		if latest := now.Add(longestHold); g.Kind != Paused && g.Until.After(latest) {
-			g.Until = latest
+		if g.Kind != Paused {
+			g.Until = earlier(g.Until, now.Add(longestHold))
 		}
 		d.gates.add(g, d.cfg.ProbeInterval)
 		delete(d.gates.unsaved, g.id())
@@ -279,7 +286,7 @@ func (d *Dispatcher) restorePark(g Gate, now time.Time) {
 	for _, b := range d.buckets {
 		if b.Scope() == g.Scope {
 			b.parkStored = g.Until
-			b.park = park{since: g.Since, until: g.Until}
+			b.park = park{since: g.Since, until: earlier(g.Until, now.Add(longestHold))} // as the limiter bounds it
 			b.limiter.Restore(now, g.Until)
 		}
 	}

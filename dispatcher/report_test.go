@@ -71,6 +71,47 @@ func TestARestoredParkKeeps(t *testing.T) {
 	})
 }
 
+func TestARestoredParkIsNotShownForLongerThanItIsKept(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		began := time.Now()
+		r.d.Restore([]Gate{{Scope: "bucket:default/rcs", Kind: Parked, SetBy: ByLimit, Since: began, Until: began.Add(72 * time.Hour)}})
+		if most := began.Add(longestHold); r.d.buckets[0].park.until.After(most) {
+			r.Errorf("parked until %v, want %v", r.d.buckets[0].park.until, most)
+		}
+	})
+}
+
+func TestAnIdleBucketDoesNotOpenGently(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		r.start()
+		r.d.Reload([]Gate{pausedGate(time.Time{})})
+		r.waitShown(rcs, Paused, "")
+		r.d.Reload(nil)
+		r.wait(time.Second, "running", func() bool { return r.gauges(rcs).State == Running })
+		if g := r.gauges(rcs); g.Reason != "" {
+			r.Errorf("it is running, and has nothing to send: %s", g.Reason)
+		}
+	})
+}
+
+func TestAWishThatComesWhileTheGateIsStoredIsNotLost(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		r.warm()
+		r.api.always(unauthorized)
+		r.add(rcs, outbox.Normal, keys("a", 50)...)
+		r.waitShown(rcs, Held, "refuses the key")
+		r.d.mu.Lock()
+		g := r.d.gates.find(r.d.accounts[0].keyGate())
+		r.d.gates.unsaved[g.id()] = true
+		r.d.mu.Unlock()
+		put, _ := r.d.unsavedGates()
+		r.d.Reload([]Gate{{Scope: g.Scope, Kind: g.Kind, SetBy: g.SetBy, Since: g.Since, Until: g.Since}})
+		if again, _ := r.d.unsavedGates(); put[0].WishTaken || !again[0].WishTaken {
+			r.Error("storing what was before the wish takes it away, or storing what followed from it does not")
+		}
+	})
+}
+
 func TestALimitThatIsUsedUpIsShownAndStored(t *testing.T) {
 	inBubble(t, 8, func(r *rig) {
 		// Windows of an hour; 20 requests are allowed in each.

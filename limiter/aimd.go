@@ -12,6 +12,11 @@ const (
 	// slowly and quickly are how much of itself the rate gains with each answer:
 	// near the rate that was last refused, and elsewhere.
 	slowly, quickly = 5e-5, 1e-3
+	// fewest is how many must be admitted for a rate to be measured again.
+	fewest = 16
+	// idle is after how long without an answer the time does not count in which
+	// a rate is measured: there was nothing to send.
+	idle = time.Second
 	// slowest keeps a rate from vanishing, in requests per second.
 	slowest = 1.0 / 60
 )
@@ -32,7 +37,9 @@ type pacer struct {
 	spare   int           // tokens that came back unused
 
 	accepted int       // since the last recovery
-	since    time.Time // of the last recovery, or the first request
+	since    time.Time // of the last recovery, or the first request after none or an idle time
+	resumed  bool      // since is of a recovery
+	heard    time.Time // of the last answer that was no refusal
 	cutAt    time.Time // of the last refusal that counted
 	until    time.Time // parked
 	blocked  bool      // refused, and not admitted since
@@ -51,16 +58,19 @@ func (p *pacer) lead(now time.Time, perSec float64) {
 // admitted takes an answer that was no refusal.
 func (p *pacer) admitted(sent, now time.Time, most int) {
 	p.accepted++
+	p.heard = now
 	switch {
 	case p.blocked:
 		if !sent.Before(p.cutAt) {
 			p.resume(now)
 		}
 	case p.bucket == nil:
-		if p.answers++; p.answers%8 == 0 {
+		p.answers++
+		if step := widen(p.width); p.answers%step == 0 {
 			p.width = min(p.width+1, most)
 		}
-	default:
+	case p.bucket.TokensAt(now) < float64(p.bucket.Burst()):
+		// A pace that is not used up would grow without having been tried.
 		gain := quickly
 		if p.perSec > 0.9*p.ceiling && p.perSec < 1.05*p.ceiling {
 			gain = slowly
@@ -69,24 +79,33 @@ func (p *pacer) admitted(sent, now time.Time, most int) {
 	}
 }
 
+// widen is how many answers make room for one more request. All that are under
+// way are refused when the limit is met, so many grow slower.
+func widen(width int) int {
+	if width >= 16 {
+		return 32
+	}
+	return 8
+}
+
 // resume begins again after a refusal, at no more than what was admitted on
-// average since the last recovery.
+// average since the last recovery. A few before the first one tell nothing: the
+// limit may have been used up when they came.
 func (p *pacer) resume(now time.Time) {
 	perSec := p.perSec
-	if passed := now.Sub(p.since).Seconds(); passed > 0 {
+	enough := p.accepted >= fewest || perSec == 0 && p.resumed
+	if passed := now.Sub(p.since).Seconds(); passed > 0 && enough {
 		measured := float64(p.accepted) / passed
 		if perSec == 0 {
 			perSec = measured * cut
 		}
 		perSec = min(perSec, max(measured, perSec/2))
 	}
-	p.restart(now)
-	p.set(now, perSec)
-}
-
-func (p *pacer) restart(now time.Time) {
-	p.accepted, p.since = 0, now
+	p.accepted, p.since, p.resumed = 0, now, true
 	p.blocked, p.refusals, p.spare = false, 0, 0
+	if perSec > 0 {
+		p.set(now, perSec)
+	}
 }
 
 func (p *pacer) set(now time.Time, perSec float64) {
@@ -141,11 +160,13 @@ func (p *pacer) room(d demand) (int, time.Time) {
 
 func (p *pacer) take(now time.Time, n int) {
 	switch {
-	case p.since.IsZero():
-		p.since = now
 	case p.blocked:
 		p.opening.take(now, n)
-	case p.bucket != nil:
+	case p.bucket == nil:
+		if now.Sub(p.heard) > idle {
+			p.accepted, p.since, p.resumed = 0, now, false
+		}
+	default:
 		used := min(n, p.spare)
 		p.spare -= used
 		p.bucket.AllowN(now, n-used)

@@ -44,7 +44,9 @@ type level struct {
 
 	told  float64   // what was left at the last report, less what was taken since
 	taken time.Time // when a token was last taken
+	prior time.Time // and when before that
 	pace  *rate.Limiter
+	back  int  // tokens of the pace that came back unused
 	busy  bool // the high lane is
 
 	margin    float64   // left alone beside spared, learnt from refusals
@@ -192,7 +194,7 @@ func (v *level) evenly(d demand, n int) (int, time.Time) {
 	}
 	tokens := v.pace.TokensAt(d.now)
 	next := d.now.Add(seconds(max(math.Floor(tokens)+1-tokens, 0)/float64(v.pace.Limit())) + time.Microsecond)
-	return min(n, max(int(tokens), 0)), next
+	return min(n, max(int(tokens), 0)+v.back), next
 }
 
 // ask lets one request find out what is left where nothing is under way to tell.
@@ -209,10 +211,21 @@ func (v *level) ask(d demand, f *forecast, want float64) (int, time.Time) {
 	case !known:
 		at = v.taken.Add(d.hedge())
 	}
+	if latest := v.taken.Add(v.longest()); at.After(latest) {
+		at = latest // a forecast may be wrong
+	}
 	if at.After(d.now) {
 		return 0, at
 	}
 	return 1, d.now.Add(d.hedge())
+}
+
+// longest is how long nobody need ask at most.
+func (v *level) longest() time.Duration {
+	if perSec, _ := v.perSec(); perSec > 0 {
+		return max(seconds(min(float64(v.limit)/perSec, farthest.Seconds())), longestPark)
+	}
+	return longestPark
 }
 
 // ahead is when f expects that much to be left, or zero.
@@ -231,8 +244,10 @@ func (v *level) due(now time.Time, f *forecast, want float64) (at time.Time, ok 
 	case missing <= 0:
 		return now, true
 	case f == &v.log:
-		at, ok = v.history.next(int(math.Ceil(missing)))
-		return at.Add(time.Microsecond), ok
+		if at, ok = v.history.next(int(math.Ceil(missing))); ok {
+			at = at.Add(time.Microsecond)
+		}
+		return at, ok
 	case v.meter.perSec <= 0:
 		return time.Time{}, false
 	}
@@ -261,10 +276,21 @@ func (v *level) setPace(now time.Time) {
 
 func (v *level) take(now time.Time, n int) {
 	v.advance(now)
-	v.taken = now
+	v.prior, v.taken = v.taken, now
 	v.give(-n)
 	if v.pace != nil {
-		v.pace.AllowN(now, n)
+		again := min(n, v.back)
+		v.back -= again
+		v.pace.AllowN(now, n-again)
+	}
+}
+
+// giveBack takes n tokens back, as if they had not been taken.
+func (v *level) giveBack(n int) {
+	v.taken = v.prior
+	v.give(n)
+	if v.pace != nil {
+		v.back = min(v.back+n, v.pace.Burst())
 	}
 }
 

@@ -39,7 +39,7 @@ func (w *window) room(d demand) (int, time.Time) {
 
 // credit is how many more requests the window surely admits.
 func (w *window) credit(d demand) int {
-	sure := w.left - d.out - w.lost - len(w.unreported)
+	sure := w.left - d.out - w.lost - w.uncounted()
 	if w.confirmed && !w.predicted && w.rivals.none() {
 		// All that the server has counted is ours, answered or on the way.
 		sure = min(w.limit-w.rivals.own-w.lost, w.left+d.flying) - d.out
@@ -72,9 +72,12 @@ func (w *window) trial(d demand) (int, time.Time) {
 		at = w.leftAt.Add(min(firstDoubt<<min(w.doubted-1, 16), longestPark))
 	case w.predicted && (w.length == 0 || w.checks.due <= 0):
 		at = d.now
-	case w.left > w.lost+len(w.unreported):
+	case w.left > w.lost+w.uncounted():
 		// Only the guess at what others use stands against it.
-		at = w.leftAt.Add(max(2*time.Second, d.hedge()))
+		at = w.leftAt.Add(d.hedge())
+		if !d.urgent {
+			at = w.leftAt.Add(max(2*time.Second, d.hedge()))
+		}
 	}
 	if !d.now.Before(at) {
 		return 1, w.end
@@ -129,7 +132,8 @@ func (w *window) giveBack(n int) {
 	w.opening.giveBack(n)
 }
 
-func (w *window) lose() {
+func (w *window) lose(now time.Time) {
 	w.trying = false
 	w.lost++
+	w.lostAt = now
 }

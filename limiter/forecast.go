@@ -21,6 +21,10 @@ func (f *forecast) correct(seen float64, limit int) {
 	}
 }
 
+// longGap is how many seconds without a measure show that a rate is too low. In
+// less, the windows of a fleet look like a refill.
+const longGap = 2
+
 // meter measures an even refill, less what others use: what is left, and what
 // we were admitted since, must come from somewhere.
 type meter struct {
@@ -30,15 +34,21 @@ type meter struct {
 }
 
 // take adds a report. Admitted counts our requests up to the reported one,
-// noise is how many of them may have overtaken it.
+// noise is how many may have been under way with it, itself included. A rate
+// that is far too low would keep the bucket full whenever a report comes: one
+// that nothing was under way with tells at least how low it cannot be.
 func (m *meter) take(a sample, admitted, noise int) {
 	sum := float64(a.Remaining + admitted)
+	passed, grown := a.sent.Sub(m.at).Seconds(), sum-m.sum
+	enough := passed > 0 && grown >= min(float64(10+noise), float64(a.Limit)/4)
 	if a.Remaining >= a.Limit-1-noise || m.at.IsZero() {
-		m.at, m.sum = a.sent, sum // a full bucket hides its refill
+		if enough && noise <= 1 && !m.at.IsZero() && passed > longGap {
+			m.perSec = max(m.perSec, grown/passed)
+		}
+		m.at, m.sum = a.sent, sum // a full bucket hides what it would have refilled since
 		return
 	}
-	passed, grown := a.sent.Sub(m.at).Seconds(), sum-m.sum
-	if passed <= 0 || grown < min(float64(10+noise), float64(a.Limit)/4) {
+	if !enough {
 		return
 	}
 	m.perSec = grown / passed

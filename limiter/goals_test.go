@@ -10,8 +10,9 @@ import (
 
 const seeds = 3
 
-// goal is what a scenario must reach with every seed.
-type goal struct {
+// demand is what a scenario beyond the acceptance table must reach with every
+// seed, its cold start included.
+type demand struct {
 	name string
 	sim.Scenario
 	use     float64 // least
@@ -21,8 +22,8 @@ type goal struct {
 }
 
 func TestTheLimitIsUsedAndRarelyMet(t *testing.T) {
-	const ms, s = time.Millisecond, time.Second
-	for _, g := range []goal{
+	const s = time.Second
+	for _, g := range []demand{
 		{
 			name:     "a cold start with 100 per 2 s, Reset rounded up, drains 600 in 12.5 s",
 			Scenario: sim.Scenario{Limit: 100, Window: 2 * s, Rounding: sim.Ceil, Measured: 14 * s},
@@ -59,24 +60,9 @@ func TestTheLimitIsUsedAndRarelyMet(t *testing.T) {
 			use:      0.99, refused: 2,
 		},
 		{
-			name:     "100 per second without a slow tail",
-			Scenario: sim.Scenario{Limit: 100, Window: s, Warm: 8 * s, Measured: 60 * s, Tail: -1},
-			use:      0.999, refused: 2,
-		},
-		{
 			name:     "100 per second, opened by the first request",
 			Scenario: sim.Scenario{Model: sim.FirstRequest, Limit: 100, Window: s, Warm: 100 * s, Measured: 60 * s},
 			use:      0.955, refused: 20,
-		},
-		{
-			name:     "1000 per minute",
-			Scenario: sim.Scenario{Limit: 1000, Window: 60 * s, Warm: 120 * s, Measured: 600 * s},
-			use:      0.9995, refused: 0,
-		},
-		{
-			name:     "1000 per minute, opened by the first request",
-			Scenario: sim.Scenario{Model: sim.FirstRequest, Limit: 1000, Window: 60 * s, Warm: 120 * s, Measured: 600 * s},
-			use:      0.9995, refused: 4,
 		},
 		{
 			name:     "another client takes 40 percent",
@@ -84,19 +70,9 @@ func TestTheLimitIsUsedAndRarelyMet(t *testing.T) {
 			use:      0.98, refused: 25,
 		},
 		{
-			name:     "another client takes 30 percent of 1000 per minute",
-			Scenario: sim.Scenario{Limit: 1000, Window: 60 * s, RivalRate: 5, Warm: 120 * s, Measured: 600 * s},
-			use:      0.992, refused: 40,
-		},
-		{
 			name:     "the limit is raised fourfold",
 			Scenario: sim.Scenario{Limit: 100, Window: 2 * s, Rounding: sim.Ceil, Tiers: []sim.Tier{{After: 16500 * ms, Limit: 400}}, Warm: 8 * s, Measured: 24 * s},
 			use:      0.98, refused: 2,
-		},
-		{
-			name:     "headers are missing on 30 percent",
-			Scenario: sim.Scenario{Limit: 1000, Window: 60 * s, Missing: 0.3, Warm: 120 * s, Measured: 600 * s},
-			use:      0.999, refused: 2,
 		},
 		{
 			name:     "headers come with refusals only",
@@ -124,11 +100,6 @@ func TestTheLimitIsUsedAndRarelyMet(t *testing.T) {
 			use:      0.98, refused: 2,
 		},
 		{
-			name:     "one request at a time",
-			Scenario: sim.Scenario{Limit: 1000, Window: 60 * s, MaxInFlight: 1, Warm: 120 * s, Measured: 600 * s},
-			use:      0.99, refused: 0,
-		},
-		{
 			name:     "one request per second",
 			Scenario: sim.Scenario{Limit: 1, Window: s, Warm: 10 * s, Measured: 60 * s},
 			use:      0.98, refused: 2,
@@ -138,8 +109,25 @@ func TestTheLimitIsUsedAndRarelyMet(t *testing.T) {
 			Scenario: sim.Scenario{Limit: 100, Window: 2 * s, Lost: 0.02, Warm: 8 * s, Measured: 60 * s},
 			use:      0.94, refused: 2,
 		},
+		{
+			name:     "a sliding log, 200 per 2 s",
+			Scenario: sim.Scenario{Model: sim.SlidingLog, Limit: 200, Window: 2 * s, Warm: 8 * s, Measured: 40 * s},
+			use:      0.94, refused: 90, // one cold start in three finds the span late
+
+		},
+		{
+			name:     "a sliding counter, 200 per 2 s",
+			Scenario: sim.Scenario{Model: sim.SlidingCounter, Limit: 200, Window: 2 * s, Warm: 8 * s, Measured: 40 * s},
+			use:      0.96, refused: 10,
+		},
+		{
+			name:     "a bucket, 200 per 2 s",
+			Scenario: sim.Scenario{Model: sim.TokenBucket, Limit: 200, Window: 2 * s, Warm: 8 * s, Measured: 40 * s},
+			use:      0.99, refused: 10,
+		},
 	} {
 		t.Run(g.name, func(t *testing.T) {
+			t.Parallel()
 			for seed := range uint64(seeds) {
 				g.check(t, seed)
 			}
@@ -147,7 +135,7 @@ func TestTheLimitIsUsedAndRarelyMet(t *testing.T) {
 	}
 }
 
-func (g goal) check(t *testing.T, seed uint64) {
+func (g demand) check(t *testing.T, seed uint64) {
 	t.Helper()
 	s := g.Scenario
 	s.Seed = seed
@@ -175,81 +163,6 @@ func run(t *testing.T, s sim.Scenario) sim.Result {
 		t.Errorf("seed %d: Grant named a time that had passed %d times", s.Seed, r.Spins)
 	}
 	return r
-}
-
-func TestServersThatKeepNoFixedWindowAreNeitherStormedNorAbandoned(t *testing.T) {
-	const s = time.Second
-	for name, c := range map[string]struct {
-		sim.Scenario
-		use     float64
-		refused float64 // of the accepted
-	}{
-		"a sliding log, 200 per 2 s": {
-			sim.Scenario{Model: sim.SlidingLog, Limit: 200, Window: 2 * s, Warm: 8 * s, Measured: 40 * s},
-			0.5, 0.03,
-		},
-		"a sliding log, 100 per second": {
-			sim.Scenario{Model: sim.SlidingLog, Limit: 100, Window: s, Warm: 8 * s, Measured: 40 * s},
-			0.5, 0.03,
-		},
-		"a sliding log, 1000 per minute": {
-			sim.Scenario{Model: sim.SlidingLog, Limit: 1000, Window: 60 * s, Warm: 120 * s, Measured: 600 * s},
-			0.5, 0.03,
-		},
-		"a bucket, 200 per 2 s": {
-			sim.Scenario{Model: sim.TokenBucket, Limit: 200, Window: 2 * s, Warm: 8 * s, Measured: 40 * s},
-			0.85, 0.03,
-		},
-		"a bucket, 1000 per minute": {
-			sim.Scenario{Model: sim.TokenBucket, Limit: 1000, Window: 60 * s, Warm: 120 * s, Measured: 600 * s},
-			0.85, 0.03,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(seeds) {
-				c.Seed = seed
-				r := run(t, c.Scenario)
-				if r.Use < c.use {
-					t.Errorf("seed %d: %.4f of the limit used, want %.4f", seed, r.Use, c.use)
-				}
-				total := r.Total()
-				if most := int(c.refused * float64(total.Accepted)); total.Refused > most {
-					t.Errorf("seed %d: %d refused of %d, want at most %d", seed, total.Refused, total.Accepted, most)
-				}
-			}
-		})
-	}
-}
-
-func TestSparseMessagesDoNotWait(t *testing.T) {
-	for name, window := range map[string]time.Duration{"second": time.Second, "minute": time.Minute} {
-		t.Run("in windows of a "+name, func(t *testing.T) {
-			s := sim.Scenario{Limit: 100, Window: window, OrdinaryEvery: window / 10, Measured: 60 * window, Rounding: sim.Ceil}
-			r := run(t, s)
-			if p99 := sim.Quantile(r.Waits, 0.99); p99 > time.Millisecond {
-				t.Errorf("1 of 100 messages waited %v or longer, want 1ms", p99)
-			}
-			if refused := r.Total().Refused; refused > 0 {
-				t.Errorf("%d refused, want 0", refused)
-			}
-		})
-	}
-}
-
-func TestTheHighLaneHardlyWaitsBehindABacklog(t *testing.T) {
-	for seed := range uint64(seeds) {
-		s := sim.Scenario{
-			Limit: 1000, Window: time.Minute, HighEvery: 1200 * time.Millisecond, Rounding: sim.Ceil,
-			Warm: 2 * time.Minute, Measured: 10 * time.Minute, Seed: seed,
-		}
-		r := run(t, s)
-		if p99 := sim.Quantile(r.HighWaits, 0.99); p99 > 20*time.Millisecond {
-			t.Errorf("seed %d: 1 of 100 urgent messages waited %v or longer, want 20ms", seed, p99)
-		}
-		if r.Use < 0.995 {
-			t.Errorf("seed %d: %.4f of the limit used, want 0.995", seed, r.Use)
-		}
-	}
 }
 
 func TestTheHighLaneHardlyWaitsInShortWindows(t *testing.T) {

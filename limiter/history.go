@@ -1,6 +1,9 @@
 package limiter
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // mostRemembered bounds the memory of a history, which is 1.5 MB then.
 const mostRemembered = 1 << 16
@@ -12,6 +15,7 @@ type history struct {
 	sent  []time.Time // zero: the request took no place
 	first int         // number of the request at sent[0]
 	void  int         // how many took no place, ever
+	voids []int       // the numbers of those that are in sent, in order
 	freed int         // requests before this number have given their place back
 	span  time.Duration
 }
@@ -27,6 +31,8 @@ func (h *history) add(seq int, at time.Time, limit int) {
 		h.first += len(h.sent) - n
 		h.sent = h.sent[:n]
 		h.freed = max(h.freed, h.first)
+		gone, _ := slices.BinarySearch(h.voids, h.first)
+		h.voids = append(h.voids[:0], h.voids[gone:]...)
 	}
 }
 
@@ -35,24 +41,23 @@ func (h *history) drop(seq int) {
 	if i := seq - h.first; i >= 0 && i < len(h.sent) && !h.sent[i].IsZero() {
 		h.sent[i] = time.Time{}
 		h.void++
+		at, _ := slices.BinarySearch(h.voids, seq)
+		h.voids = slices.Insert(h.voids, at, seq)
 	}
 }
 
 // latest gives when the n-th latest request that has a place was sent, counted
 // back from request seq.
 func (h *history) latest(seq, n int) (time.Time, bool) {
-	i := seq - h.first
-	if h.void == 0 {
-		i -= n - 1
-	}
-	for ; h.void > 0 && i >= 0 && i < len(h.sent); i-- {
-		if h.sent[i].IsZero() {
-			continue
-		}
-		if n--; n == 0 {
+	at := seq - n + 1
+	before, _ := slices.BinarySearch(h.voids, seq+1)
+	for _, void := range slices.Backward(h.voids[:before]) {
+		if void < at {
 			break
 		}
+		at--
 	}
+	i := at - h.first
 	if i < 0 || i >= len(h.sent) {
 		return time.Time{}, false
 	}
@@ -102,7 +107,9 @@ func (h *history) advance(now time.Time) int {
 	return n
 }
 
-// freedSince counts the places that have come free from t on, until the last advance.
+// freedSince counts the places that have come free from t on, until the last
+// advance. It looks no further back than a request that took none: counting on,
+// it foresees more than comes, and more is refused.
 func (h *history) freedSince(t time.Time) int {
 	n := 0
 	for i := h.freed - h.first - 1; i >= 0 && h.sent[i].Add(h.span).After(t); i-- {

@@ -186,9 +186,9 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 func (l *Limiter) Lost(t Ticket, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.advance(now)
+	now = l.advance(now)
 	l.flying--
-	l.win.lose()
+	l.win.lose(now)
 }
 
 // Unsent says that the request never left: its token is given back.
@@ -269,9 +269,11 @@ func (l *Limiter) take(now time.Time, n int) {
 }
 
 func (l *Limiter) giveBack(n int) {
-	n = min(n, l.held)
+	if n = min(n, l.held); n <= 0 {
+		return
+	}
 	l.held -= n
-	l.lev.give(n)
+	l.lev.giveBack(n)
 	if l.windowed() {
 		l.win.giveBack(n)
 	}
@@ -298,7 +300,7 @@ func (l *Limiter) learn(s sample) {
 		l.lev.history.drop(s.seq)
 		l.lev.refused(s)
 	}
-	led := l.refilling()
+	led, told := l.refilling(), l.win.rate()
 	switch {
 	case s.reported():
 		l.lev.report(s, l.rtt, l.win.kind.span)
@@ -316,18 +318,15 @@ func (l *Limiter) learn(s sample) {
 			l.lev.lead()
 		}
 	default:
-		l.tryPace(s)
+		l.tryPace(s, told)
 	}
 }
 
-// tryPace lets the pacer learn, which leads where nothing is told.
-func (l *Limiter) tryPace(s sample) {
+// tryPace lets the pacer learn, which leads where nothing is told, and begins
+// with what was told before.
+func (l *Limiter) tryPace(s sample, told float64) {
 	if !l.pace.leads {
-		perSec := 0.0
-		if l.win.known() {
-			perSec = cut * float64(l.win.limit) / max(l.win.kind.span, time.Second).Seconds()
-		}
-		l.pace.lead(s.received, perSec)
+		l.pace.lead(s.received, told)
 	}
 	if s.refused {
 		l.pace.refused(s.sent, s.received, s.RetryAfter)

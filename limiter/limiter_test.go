@@ -307,6 +307,68 @@ func TestWithoutHeadersRetryAfterParks(t *testing.T) {
 	a.want(1)
 }
 
+// sendNow takes a token if one is there, and tells whether; it is answered after
+// 20 ms without headers.
+func (a *api) sendNow(status int, retryAfter time.Duration) bool {
+	if a.ask(1) == 0 {
+		return false
+	}
+	sent := a.lim.Sent(a.now)
+	a.pass(20 * time.Millisecond)
+	a.lim.Answered(sent, a.now, limiter.Answer{Status: status, Headers: limiter.Headers{RetryAfter: retryAfter}})
+	return true
+}
+
+func TestAPaceThatIsNotUsedUpDoesNotGrow(t *testing.T) {
+	a := newAPI(t)
+	for range 20 {
+		a.sendNow(200, 0)
+	}
+	a.sendNow(429, time.Second)
+	for range 800_000 {
+		a.pass(10 * time.Second)
+		a.sendNow(200, 0)
+	}
+	if s := a.lim.State(a.now); s.Mode != limiter.ModePaced || s.Rate > 100 {
+		t.Errorf("after a message each 10 s: %+v, want no rate that a message in 20 ms cannot try", s)
+	}
+	if got, retryAt := a.lim.Grant(a.now, true, 64); got == 0 || !retryAt.After(a.now) {
+		t.Errorf("%d tokens, more %v from now; want one, and a time ahead", got, retryAt.Sub(a.now))
+	}
+}
+
+func TestARefusalBeforeAnythingWasAdmittedTellsNoPace(t *testing.T) {
+	a := newAPI(t)
+	a.sendNow(429, 30*time.Second) // the limit was used up before we came
+	a.pass(30 * time.Second)
+	sent := 0
+	for end := a.now.Add(10 * time.Second); a.now.Before(end); {
+		if a.sendNow(200, 0) {
+			sent++
+		} else {
+			a.pass(20 * time.Millisecond)
+		}
+	}
+	if sent < 100 {
+		t.Errorf("%d requests were sent in 10 s, want one after another: %+v", sent, a.lim.State(a.now))
+	}
+}
+
+func TestARefusalAfterAnIdleTimeTellsNoPace(t *testing.T) {
+	a := newAPI(t)
+	for range 100 {
+		a.sendNow(200, 0)
+		a.pass(time.Hour)
+	}
+	a.sendNow(429, time.Second)
+	a.pass(time.Second)
+	for range 100 {
+		if !a.sendNow(200, 0) {
+			t.Fatalf("no token at once: %+v", a.lim.State(a.now))
+		}
+	}
+}
+
 func TestAHugeRetryAfterIsClamped(t *testing.T) {
 	a := newAPI(t)
 	a.lim.Answered(a.send(), a.now, limiter.Answer{Status: 429, Headers: limiter.ParseHeaders(nil, "1000000000")})

@@ -32,4 +32,5 @@ func (o *opening) room(d demand) (int, time.Time) {
 
 func (o *opening) take(now time.Time, n int) { o.used, o.last = o.used+n, now }
 
-func (o *opening) giveBack(n int) { o.used = max(o.used-n, 0) }
+// giveBack takes n back: whoever was to ask last did not.
+func (o *opening) giveBack(n int) { o.used, o.last = max(o.used-n, 0), time.Time{} }

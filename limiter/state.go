@@ -47,7 +47,7 @@ func (l *Limiter) State(now time.Time) State {
 		s.ClockKnown, s.ClockOffset = true, l.clock.middle()
 	}
 	if w := &l.win; w.known() {
-		s.Known, s.Limit, s.Remaining = true, w.limit, w.left
+		s.Known, s.Limit, s.Remaining = true, w.limit, max(w.left, 0)
 		s.Window, s.Reset = w.length, w.reset
 	}
 	switch {
@@ -115,10 +115,10 @@ func (v *level) describe(s *State, now time.Time) {
 	perSec, _ := v.perSec()
 	s.Mode, s.Rate = ModeRefill, perSec
 	if perSec > 0 {
-		window := seconds(float64(v.limit) / perSec)
+		window := seconds(min(float64(v.limit)/perSec, farthest.Seconds()))
 		s.Window = window.Round(max(window/100, time.Millisecond).Truncate(time.Millisecond))
 	}
-	s.Remaining = min(max(int(v.best().left), 0), v.limit)
+	s.Limit, s.Remaining = v.limit, min(max(int(v.best().left), 0), v.limit)
 	s.Reason = fmt.Sprintf("%d left of %s, refilled all the time", s.Remaining, allowance(v.limit, s.Window))
 	if v.parked(now) {
 		s.Parked, s.Until = true, v.trial

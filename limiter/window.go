@@ -16,6 +16,9 @@ const (
 	// firstDoubt is how long the word of a clock that may be hours off is taken
 	// for it that a window is still used up, before a request asks.
 	firstDoubt = 5 * time.Second
+	// mostRecent bounds how many answers without a report are remembered while
+	// they count without it: the report that overlaps more will hardly come.
+	mostRecent = 1 << 12
 	// longestPark bounds the wait for a Reset that nothing else confirms.
 	longestPark = 15 * time.Minute
 )
@@ -61,6 +64,7 @@ type window struct {
 	leftAt     time.Time
 	refused    bool        // left is 0 because of a 429
 	lost       int         // never answered: charged until the window ends
+	lostAt     time.Time   // when the last of them was given up
 	unreported []time.Time // answers without a report, until a report counts them
 
 	trying  bool // a request is out that goes against the count
@@ -71,7 +75,36 @@ type window struct {
 	kind    kind
 }
 
+// remember keeps an answer without a report that counts already, in case that
+// a report comes yet which was made before it.
+func (w *window) remember(at time.Time) {
+	if len(w.unreported) >= mostRecent {
+		w.unreported = append(w.unreported[:0], w.unreported[mostRecent/2:]...)
+	}
+	w.unreported = append(w.unreported, at)
+}
+
+// uncounted is how many answers left does not count.
+func (w *window) uncounted() int {
+	if w.predicted {
+		return 0
+	}
+	return len(w.unreported)
+}
+
 func (w *window) known() bool { return !w.reset.IsZero() }
+
+// rate is what the limit allows per second; 0 if unknown.
+func (w *window) rate() float64 {
+	length := w.length
+	if length == 0 || w.kind.moving {
+		length = max(w.kind.span, time.Second)
+	}
+	if !w.known() {
+		return 0
+	}
+	return float64(w.limit) / length.Seconds()
+}
 
 // same tells whether reset names the current window. The servers of a fleet
 // round apart, which only long windows can bear.
@@ -136,7 +169,7 @@ func (w *window) merge(a sample) {
 // settle drops the answers that a report sent at that time has counted.
 func (w *window) settle(sent time.Time) {
 	n := 0
-	for n < len(w.unreported) && !w.unreported[n].After(sent) {
+	for n < len(w.unreported) && w.unreported[n].Before(sent) {
 		n++
 	}
 	w.unreported = append(w.unreported[:0], w.unreported[n:]...)
@@ -189,7 +222,10 @@ func (w *window) learn(d time.Duration) {
 func (w *window) enter(a sample) {
 	if !w.predicted {
 		w.rivals.begin(w.known() && !w.confirmed)
-		w.first, w.lost = a.received, 0
+		w.first = a.received
+		if w.lostAt.Before(a.sent) {
+			w.lost = 0
+		}
 	}
 	if !a.refused {
 		w.rivals.own++
@@ -201,7 +237,7 @@ func (w *window) enter(a sample) {
 	w.suppose(a)
 	w.left, w.leftAt, w.refused = a.Remaining, a.received, a.refused
 	w.confirmed, w.predicted = true, false
-	w.unreported = w.unreported[:0]
+	w.settle(a.sent) // the others may have been counted in this window already
 	w.trust.early, w.checks.skipped = 0, 0
 }
 
@@ -263,10 +299,10 @@ func (w *window) bare(a sample, c *offset) bool {
 		a.Limit = w.limit
 		w.tooEarly(a, c)
 	case a.refused:
+	case !w.confirmed && a.success && !a.sent.Before(w.opened):
+		w.predict(a)
 	case !w.confirmed:
-		if a.success && !a.sent.Before(w.opened) {
-			w.predict(a)
-		}
+		w.remember(a.received)
 	case w.predicted:
 		w.count(a)
 	default:
@@ -281,6 +317,8 @@ func (w *window) bare(a sample, c *offset) bool {
 func (w *window) predict(a sample) {
 	w.confirmed, w.predicted, w.refused = true, true, false
 	w.first, w.left, w.leftAt = a.received, w.limit-1, a.received
+	w.lost = 0
+	w.remember(a.received)
 	w.rivals.begin(true)
 	w.rivals.own++
 	w.checks.skipped++
@@ -292,6 +330,7 @@ func (w *window) predict(a sample) {
 // was believed to be.
 func (w *window) count(a sample) {
 	w.left, w.leftAt = w.left-1, a.received
+	w.remember(a.received)
 	w.rivals.own++
 	if w.left < -stragglers {
 		w.length, w.left = 0, w.limit-1
@@ -340,8 +379,7 @@ func (w *window) roll(now time.Time, out int) {
 		w.opening.width = w.few()
 	}
 	w.confirmed, w.predicted, w.opened = false, false, w.end
-	w.extra, w.lost = time.Time{}, 0
-	w.unreported = w.unreported[:0]
+	w.extra = time.Time{}
 }
 
 // few is how many requests may meet a window that is not known for sure.

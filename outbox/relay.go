@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"weir/internal/point"
 )
 
 // Publisher stores payloads where weir takes them in.
@@ -169,7 +171,9 @@ func (r *Relay) drain(ctx context.Context, conn *sql.Conn) (int, error) {
 		if err != nil || len(ids) == 0 {
 			return total, err
 		}
+		point.Hit(point.RelayRead)
 		acked, err := r.publisher.Publish(ctx, payloads)
+		point.Hit(point.RelayPublished)
 		if err != nil {
 			err = fmt.Errorf("outbox: publishing rows: %w", err)
 		} else if acked < len(ids) {
@@ -180,6 +184,7 @@ func (r *Relay) drain(ctx context.Context, conn *sql.Conn) (int, error) {
 			if err := r.mark(context.WithoutCancel(ctx), conn, ids[:acked]); err != nil {
 				return total, err
 			}
+			point.Hit(point.RelayMarked)
 			total += acked
 		}
 		if err != nil {

@@ -114,7 +114,7 @@ func Enqueue(ctx context.Context, tx Tx, e Envelope) error {
 func compare(ctx context.Context, tx Tx, m Message) error {
 	var account, body string
 	err := tx.QueryRowContext(ctx, `
-		SELECT coalesce(account, ?), body
+		SELECT coalesce(nullif(account, ''), ?), body
 		FROM weir_outbox
 		WHERE idempotency_key = ?`,
 		DefaultAccount, m.Key).Scan(&account, &body)

@@ -148,11 +148,13 @@ func TestEnqueueOfAnExistingKey(t *testing.T) {
 		{"lane and time do not count", outbox.Envelope{Key: "k", Body: []byte(`{"a":1,"b":"x"}`), Lane: "bulk", SendAt: noon}, false},
 		{"another body is a conflict", outbox.Envelope{Key: "k", Body: []byte(`{"a":2,"b":"x"}`)}, true},
 		{"another account is a conflict", outbox.Envelope{Key: "k", Body: []byte(`{"a":1,"b":"x"}`), Account: "shop"}, true},
+		{"an empty account is the default one, as for the relay", outbox.Envelope{Key: "empty", Body: []byte(`{"a":1,"b":"x"}`)}, false},
 		{"what SQL wrote against the rules is another message", outbox.Envelope{Key: "by-sql", Body: []byte(`{"a":1}`)}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			db := openShop(t)
 			execute(t, db, `INSERT INTO weir_outbox (idempotency_key, body) VALUES ('k', '{"a":1,"b":"x"}'), ('by-sql', '{"a":1,"a":1}')`)
+			execute(t, db, `INSERT INTO weir_outbox (idempotency_key, body, account) VALUES ('empty', '{"a":1,"b":"x"}', '')`)
 			tx := begin(t, db)
 			err := outbox.Enqueue(t.Context(), tx, row.e)
 			if errors.Is(err, outbox.ErrConflict) != row.conflict || (err == nil) == row.conflict {
@@ -167,7 +169,7 @@ func TestEnqueueOfAnExistingKey(t *testing.T) {
 			if err := tx.Commit(); err != nil {
 				t.Fatal(err)
 			}
-			if n := number(t, db, `SELECT count(*) FROM weir_outbox WHERE body IN ('{"a":1,"b":"x"}', '{"a":1,"a":1}') AND lane IS NULL`); n != 2 {
+			if n := number(t, db, `SELECT count(*) FROM weir_outbox WHERE body IN ('{"a":1,"b":"x"}', '{"a":1,"a":1}') AND lane IS NULL`); n != 3 {
 				t.Error("a row that stood there has changed")
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -135,7 +136,9 @@ func (q *Queue) take(ctx context.Context, ledger Ledger, msgs []jetstream.Msg) e
 		rejected, err := batch.settle(ctx, ledger)
 		if err == nil {
 			failing.over()
+			point.Hit(point.IntakeCommitted)
 			q.ack(msgs)
+			point.Hit(point.IntakeAcked)
 			q.announce(rejected)
 			return nil
 		}

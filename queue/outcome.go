@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"encoding/json"
-
 	"weir/outbox"
 )
 
@@ -10,7 +8,7 @@ import (
 // is best effort: it waits for no answer, and while NATS is out of reach the
 // event is dropped.
 func (q *Queue) PublishOutcome(outcome outbox.Outcome) {
-	data, err := json.Marshal(outcome)
+	data, err := outcome.MarshalJSON() // json.Marshal would check and compact what it gives
 	if err == nil {
 		err = q.nc.Publish(outcomePrefix+outcome.State, data)
 	}

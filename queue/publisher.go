@@ -43,7 +43,9 @@ var _ outbox.Publisher = (*Publisher)(nil)
 // counts, and only until Connect returns. The caller must Close.
 func Connect(ctx context.Context, cfg PublisherConfig) (*Publisher, error) {
 	url := cmp.Or(cfg.URL, nats.DefaultURL)
-	opts := append(connectionOptions(), nats.Name("weir publisher"))
+	opts := append(connectionOptions(), nats.Name("weir publisher"),
+		// Publish tells what failed; the library would write it to standard error.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if cfg.Token != "" {
 		opts = append(opts, nats.UserInfo(producerUser, cfg.Token))
 	}

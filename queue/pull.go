@@ -8,9 +8,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// pullHeartbeat makes a dead server known after twice as long. A pull is renewed
-// after the 30 s that are the library's default.
-const pullHeartbeat = 2 * time.Second
+// pullHeartbeat makes it known after twice as long that a pull is no longer
+// answered although the connection holds. Each one wakes both sides of an idle
+// daemon. A pull is renewed after the 30 s that are the library's default.
+const pullHeartbeat = 10 * time.Second
 
 // puller takes messages from one consumer, those at hand or else the next one.
 // A pull that its caller stopped waiting for stays open and serves the next

@@ -60,6 +60,10 @@ const (
 	writeTimeout = 2 * time.Second
 	// reconnectWait is the pause between two tries to reach a lost server.
 	reconnectWait = 250 * time.Millisecond
+	// pingEvery makes a network that has gone silent known after two or three pings:
+	// then the status says so, and weir looks for another way. The library would
+	// take six minutes.
+	pingEvery = 2 * time.Second
 	// noBuffer makes a publish fail at once while there is no connection:
 	// buffered ones would come out of order and after their caller gave up.
 	noBuffer = -1
@@ -170,6 +174,9 @@ func (q *Queue) options(password string) []nats.Option {
 			log.Warn("NATS reports an error", "error", err)
 		}),
 	)
+	if q.cfg.URL != "" {
+		opts = append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(1))
+	}
 	if password != "" {
 		opts = append(opts, nats.UserInfo(daemonUser, password))
 	}

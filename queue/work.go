@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -40,6 +41,7 @@ func (q *Queue) PublishWork(ctx context.Context, bucket outbox.Bucket, lane outb
 	if _, err := publishInOrder(ctx, q.js, q.workSubject(bucket, lane), payloads); err != nil {
 		return fmt.Errorf("queue: feed %d references to %s, lane %s: %w", len(refs), bucket, lane, err)
 	}
+	point.Hit(point.WorkFed)
 	return nil
 }
 
@@ -95,6 +97,7 @@ func (q *Queue) fetchWork(ctx context.Context, subject string, most int) ([]outb
 		if refs, err = parseRefs(refs, msg.Data()); err != nil {
 			q.cfg.Log.Warn("junk on the work subject dropped", "subject", subject, "error", err)
 		}
+		point.Hit(point.WorkFetched)
 		if err := msg.Ack(); err != nil {
 			q.cfg.Log.Debug("work not acked; its references may come twice", "subject", subject, "error", err)
 		}

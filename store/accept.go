@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -19,8 +20,10 @@ func (s *Store) Accept(ctx context.Context, messages []outbox.Message) ([]outbox
 				return fmt.Errorf("store: accepting a message: %w", err)
 			}
 		}
+		point.Hit(point.AcceptUncommitted)
 		return nil
 	})
+	point.Hit(point.Accepted)
 	return results, err
 }
 

@@ -23,19 +23,17 @@ func (s *Store) RunCheckpoints(ctx context.Context) error {
 	}
 	db.SetMaxOpenConns(1)
 	defer func() { _ = db.Close() }()
-	tick := time.NewTicker(checkpointEvery)
-	defer tick.Stop()
-	for seen := int64(0); ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-s.writer.commits:
 		}
-		commits := s.writer.commits.Load()
-		if commits == seen {
-			continue
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(checkpointEvery):
 		}
-		seen = commits
 		// Busy means that another process is at it; then there is nothing to do.
 		var busy, pages, copied int64
 		if err := db.QueryRowContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &pages, &copied); err == nil {

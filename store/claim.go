@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -31,8 +32,10 @@ func (s *Store) Claim(ctx context.Context, scope string, refs []outbox.Ref) ([]d
 			claims = append(claims, claim)
 			tx.claimed = append(tx.claimed, placedRef{place{claim.Bucket, claim.Lane}, ref})
 		}
+		point.Hit(point.ClaimUncommitted)
 		return nil
 	})
+	point.Hit(point.Claimed)
 	return claims, err
 }
 
@@ -69,7 +72,7 @@ func (t *tx) claim(epoch int64, scope string, ref outbox.Ref, repeatFor time.Dur
 		c.Scope = ambiguousScope.String
 	}
 	_, err = t.query(`
-		UPDATE messages SET state = 'sending', epoch = ?, scope = ?, updated_at = ?
+		UPDATE OR FAIL messages SET state = 'sending', epoch = ?, scope = ?, updated_at = ?
 		WHERE id = ?`).Exec(epoch, c.Scope, t.now, ref.ID)
 	return c, err
 }

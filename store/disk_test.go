@@ -71,10 +71,22 @@ func TestAFullDiskIsAwaitedSaidAndHealsByItself(t *testing.T) {
 			return d, func() func() { return fillUp(t, dir) }
 		},
 		"a bound on the file": func(t *testing.T) (*desk, func() func()) {
-			d := newDesk(t)
+			bound := make(chan int, 1) // how many pages more there may be, from the next try on
+			d := &desk{clock: &clock{}, t: t, dir: t.TempDir(), events: &events{}}
+			s, err := store.Open(t.Context(), store.Config{Dir: d.dir, Now: func() time.Time {
+				select {
+				case pages := <-bound:
+					must(t, d.LimitPages(pages))
+				default:
+				}
+				return time.Now()
+			}})
+			must(t, err)
+			t.Cleanup(func() { _ = s.Close() })
+			d.Store, d.foreign = s, connect(t, d.dir)
 			return d, func() func() {
-				must(t, d.LimitPages(t.Context(), 2))
-				return func() { must(t, d.LimitPages(t.Context(), 1<<20)) }
+				bound <- 2
+				return func() { bound <- 1 << 20 }
 			}
 		},
 	} {
@@ -118,10 +130,13 @@ func TestAFullDiskIsAwaitedSaidAndHealsByItself(t *testing.T) {
 
 func TestACommandDoesNotWaitForAFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	s, err := store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	var s *store.Store
+	s, err := store.Attach(t.Context(), store.Config{Dir: dir, Now: func() time.Time {
+		must(t, s.LimitPages(0))
+		return time.Now()
+	}})
 	must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
-	must(t, s.LimitPages(t.Context(), 0))
 	if _, err := s.Accept(t.Context(), []outbox.Message{large("a")}); !errors.Is(err, store.ErrFull) {
 		t.Errorf("%v, want ErrFull", err)
 	}

@@ -1,21 +1,20 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
 )
 
-// LimitPages makes the database full for its writer at so many pages, beyond
-// those that it has.
-func (s *Store) LimitPages(ctx context.Context, more int) error {
+// LimitPages makes the database full for its writer at so many pages beyond
+// those that it has. Only the writer may call it: in Config.Now, which it asks in
+// each commit.
+func (s *Store) LimitPages(more int) error {
 	var pages int
-	if err := s.writer.conn.QueryRowContext(ctx, `PRAGMA page_count`).Scan(&pages); err != nil {
+	if err := s.writer.prepared(`PRAGMA page_count`).QueryRow().Scan(&pages); err != nil {
 		return err
 	}
-	_, err := s.writer.conn.ExecContext(ctx, fmt.Sprintf(`PRAGMA max_page_count = %d`, pages+more))
-	return err
+	return s.writer.exec(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages+more))
 }
 
 // WALPinned is how much of the log must be waiting before people are told.

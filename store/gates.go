@@ -6,28 +6,33 @@ import (
 	"fmt"
 
 	"weir/dispatcher"
+	"weir/internal/point"
 )
 
 var _ dispatcher.Board = (*Store)(nil)
 
-// PutGate stores a gate, replacing the one of the same scope, kind and setter.
+// PutGate stores a gate, replacing the one of the same scope, kind and setter. A
+// wish for a probe that came meanwhile, and so was not taken, stays.
 func (s *Store) PutGate(ctx context.Context, g dispatcher.Gate) error {
-	return s.writer.do(ctx, func(tx *tx) error {
+	err := s.writer.do(ctx, func(tx *tx) error {
 		_, err := tx.query(`
 			INSERT INTO gates (scope, kind, reason, since_at, until_at, request_id, set_by)
 			VALUES (?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (scope, kind, set_by) DO UPDATE SET
-				reason = excluded.reason, since_at = excluded.since_at,
-				until_at = excluded.until_at, request_id = excluded.request_id`).
-			Exec(g.Scope, string(g.Kind), g.Reason, millis(g.Since), millis(g.Until), text(g.RequestID), g.SetBy)
+				reason = excluded.reason, since_at = excluded.since_at, request_id = excluded.request_id,
+				until_at = iif(kind IN ('held', 'degraded') AND until_at = since_at AND NOT ?, excluded.since_at, excluded.until_at)`).
+			Exec(g.Scope, string(g.Kind), g.Reason, millis(g.Since), millis(g.Until), text(g.RequestID), g.SetBy, g.WishTaken)
 		if err != nil {
 			return fmt.Errorf("store: setting a gate on %s: %w", g.Scope, err)
 		}
+		point.Hit(point.GateUncommitted)
 		if g.Kind == dispatcher.Parked {
 			return nil // a limit that buckets share parks also those that never had a message
 		}
 		return tx.showGates(g.Scope)
 	})
+	point.Hit(point.GateCommitted)
+	return err
 }
 
 // DropGate removes the gate of that scope, kind and setter, if there is one. A

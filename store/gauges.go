@@ -3,8 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -22,12 +22,16 @@ const countPause = 50
 type gaugeBoard struct {
 	mu      sync.Mutex
 	buckets map[outbox.Bucket]shownGauges
+	states  map[string]string // of the buckets that have a row, by scope
+	asOf    int64             // the commits when states was read
 }
 
-// shownGauges are a bucket's columns as they were last written.
+// shownGauges are a bucket's columns as they were last written, and what was
+// last read for them.
 type shownGauges struct {
 	columns    []any
-	scheduled  int
+	rows       rowGauges
+	asOf       int64 // the commits when rows was read; 0: it changes by time alone
 	countAgain time.Time
 }
 
@@ -47,9 +51,18 @@ func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
 	if s.shown.buckets == nil {
 		s.shown.buckets = make(map[outbox.Bucket]shownGauges)
 	}
+	if err := s.readStates(ctx); err != nil {
+		return err
+	}
 	changed := make(map[outbox.Bucket][]any)
+	unserved := maps.Clone(s.shown.states)
 	for i := range gauges {
 		g := &gauges[i]
+		if _, there := unserved[g.Bucket.Scope()]; !there {
+			delete(s.shown.buckets, g.Bucket) // when its row appears, it shows nothing yet
+			continue
+		}
+		delete(unserved, g.Bucket.Scope())
 		rows, err := s.rowGauges(ctx, g.Bucket)
 		if err != nil {
 			return fmt.Errorf("store: reading the gauges of %s: %w", g.Bucket, err)
@@ -60,9 +73,9 @@ func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
 			changed[g.Bucket] = columns
 		}
 	}
-	unserved, err := s.unserved(ctx, gauges)
-	if err != nil || (len(changed) == 0 && len(unserved) == 0) {
-		return err
+	maps.DeleteFunc(unserved, func(_, state string) bool { return state == string(dispatcher.Held) })
+	if len(changed) == 0 && len(unserved) == 0 {
+		return nil
 	}
 	if err := s.writeGauges(ctx, changed, unserved); err != nil {
 		return err
@@ -75,14 +88,14 @@ func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
 	return nil
 }
 
-func (s *Store) writeGauges(ctx context.Context, changed map[outbox.Bucket][]any, unserved []string) error {
+func (s *Store) writeGauges(ctx context.Context, changed map[outbox.Bucket][]any, unserved map[string]string) error {
 	err := s.writer.do(ctx, func(tx *tx) error {
 		for bucket, columns := range changed {
 			if err := tx.showGauges(bucket, columns); err != nil {
 				return err
 			}
 		}
-		for _, scope := range unserved {
+		for scope := range unserved {
 			if err := tx.showUnserved(scope); err != nil {
 				return err
 			}
@@ -95,10 +108,17 @@ func (s *Store) writeGauges(ctx context.Context, changed map[outbox.Bucket][]any
 	return nil
 }
 
-// rowGauges requires that s.shown.mu is held.
+// rowGauges reads what the rows of a bucket give, unless nothing can have
+// changed: an idle daemon must cost next to nothing. It requires that s.shown.mu
+// is held.
 func (s *Store) rowGauges(ctx context.Context, b outbox.Bucket) (rowGauges, error) {
-	var g rowGauges
-	now := s.cfg.Now().UnixMilli()
+	commits := s.commits.Load()
+	shown := s.shown.buckets[b]
+	if shown.asOf == commits {
+		return shown.rows, nil
+	}
+	now := s.cfg.Now()
+	rows := rowGauges{scheduled: shown.rows.scheduled}
 	for _, lane := range outbox.Lanes {
 		var pending, retrying sql.NullInt64
 		err := s.read.QueryRowContext(ctx, `
@@ -107,43 +127,44 @@ func (s *Store) rowGauges(ctx context.Context, b outbox.Bucket) (rowGauges, erro
 				(SELECT min(due_at) FROM messages WHERE state = 'retrying' AND account = ?1 AND channel = ?2 AND lane = ?3)`,
 			b.Account, b.Channel, string(lane)).Scan(&pending, &retrying)
 		if err != nil {
-			return g, err
+			return rows, err
 		}
-		g.waiting = g.waiting || retrying.Valid || (pending.Valid && pending.Int64 <= now)
+		rows.waiting = rows.waiting || retrying.Valid || (pending.Valid && pending.Int64 <= now.UnixMilli())
 		for _, due := range []sql.NullInt64{pending, retrying} {
-			if due.Valid && (!g.oldestDue.Valid || due.Int64 < g.oldestDue.Int64) {
-				g.oldestDue = due
+			if due.Valid && (!rows.oldestDue.Valid || due.Int64 < rows.oldestDue.Int64) {
+				rows.oldestDue = due
 			}
 		}
 	}
-	var err error
-	g.scheduled, err = s.countScheduled(ctx, b)
-	return g, err
+	shown.asOf = 0
+	if !now.Before(shown.countAgain) {
+		var err error
+		if rows.scheduled, err = s.countScheduled(ctx, b, now); err != nil {
+			return rows, err
+		}
+		shown.countAgain = now.Add(countPause * s.cfg.Now().Sub(now))
+		if rows.scheduled == 0 {
+			shown.asOf = commits
+		}
+	}
+	shown.rows = rows
+	s.shown.buckets[b] = shown
+	return rows, nil
 }
 
-// countScheduled counts the pending rows that are not due yet, less often
-// where there are many. It requires that s.shown.mu is held.
-func (s *Store) countScheduled(ctx context.Context, b outbox.Bucket) (int, error) {
-	shown := s.shown.buckets[b]
-	start := s.cfg.Now()
-	if start.Before(shown.countAgain) {
-		return shown.scheduled, nil
-	}
-	shown.scheduled = 0
+// countScheduled counts the pending rows that are not due yet.
+func (s *Store) countScheduled(ctx context.Context, b outbox.Bucket, now time.Time) (scheduled int, err error) {
 	for _, lane := range outbox.Lanes {
 		var n int
 		if err := s.read.GetContext(ctx, &n, `
 			SELECT count(*) FROM messages
 			WHERE state = 'pending' AND account = ? AND channel = ? AND lane = ? AND due_at > ?`,
-			b.Account, b.Channel, string(lane), start.UnixMilli()); err != nil {
+			b.Account, b.Channel, string(lane), now.UnixMilli()); err != nil {
 			return 0, err
 		}
-		shown.scheduled += n
+		scheduled += n
 	}
-	took := s.cfg.Now().Sub(start)
-	shown.countAgain = start.Add(countPause * took)
-	s.shown.buckets[b] = shown
-	return shown.scheduled, nil
+	return scheduled, nil
 }
 
 // gaugeColumns are the parameters of showGauges, comparable with each other.
@@ -174,25 +195,22 @@ func (t *tx) showGauges(b outbox.Bucket, columns []any) error {
 	return err
 }
 
-// unserved are the shown buckets for which no daemon is set up and that do not
-// say so yet.
-func (s *Store) unserved(ctx context.Context, served []dispatcher.Gauges) ([]string, error) {
-	scopes := make([]string, len(served))
-	for i := range served {
-		scopes[i] = served[i].Bucket.Scope()
+// readStates reads which buckets have a row, unless nothing can have changed. It
+// requires that s.shown.mu is held.
+func (s *Store) readStates(ctx context.Context) error {
+	commits := s.commits.Load()
+	if commits == s.shown.asOf {
+		return nil
 	}
-	list, err := json.Marshal(scopes)
-	if err != nil {
-		return nil, fmt.Errorf("store: naming the served buckets: %w", err)
+	rows := []struct{ Scope, State string }{}
+	if err := s.read.SelectContext(ctx, &rows, `SELECT scope, state FROM status WHERE scope LIKE 'bucket:%'`); err != nil {
+		return fmt.Errorf("store: looking which buckets are shown: %w", err)
 	}
-	var unserved []string
-	err = s.read.SelectContext(ctx, &unserved, `
-		SELECT scope FROM status
-		WHERE scope LIKE 'bucket:%' AND state <> 'held' AND scope NOT IN (SELECT value FROM json_each(?))`, string(list))
-	if err != nil {
-		return nil, fmt.Errorf("store: looking for unserved buckets: %w", err)
+	s.shown.states, s.shown.asOf = make(map[string]string, len(rows)), commits
+	for _, row := range rows {
+		s.shown.states[row.Scope] = row.State
 	}
-	return unserved, nil
+	return nil
 }
 
 func (t *tx) showUnserved(scope string) error {

@@ -104,6 +104,19 @@ func TestWhatIsOnlyScheduledIsNoReasonToWrite(t *testing.T) {
 	}
 }
 
+func TestARowThatAppearsLaterGetsItsGauges(t *testing.T) {
+	d := newDesk(t)
+	gauges := []dispatcher.Gauges{{Bucket: rcs, State: dispatcher.Running, Since: start, LimitScope: "channel"}}
+	must(t, d.Report(t.Context(), gauges)) // there is no row yet
+	must(t, d.Pause(t.Context(), rcs.Scope(), "a moment", time.Time{}))
+	_, err := d.Resume(t.Context(), rcs.Scope())
+	must(t, err)
+	must(t, d.Report(t.Context(), gauges))
+	if shown := d.shown(rcs.Scope(), `state, limit_scope`); shown != "running channel" {
+		t.Errorf("shown as %q", shown)
+	}
+}
+
 func TestABucketThatNobodyServesSaysSo(t *testing.T) {
 	d := newDesk(t)
 	gone := message("x")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
+	"weir/internal/point"
 )
 
 //go:embed migrations/*.sql
@@ -180,7 +181,10 @@ func (m *migrator) step(ctx context.Context, allow func(version int) error) (don
 			return false, err
 		}
 	}
-	return false, tx.Commit()
+	point.Hit(point.MigrationUncommitted)
+	err = tx.Commit()
+	point.Hit(point.MigrationCommitted)
+	return false, err
 }
 
 // begin takes the write lock. Turning a new file to WAL, which the connection

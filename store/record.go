@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -17,6 +18,7 @@ func (s *Store) Record(r dispatcher.Record, done func(error)) {
 		if err := tx.record(s.epoch, &r); err != nil {
 			return fmt.Errorf("store: recording an attempt of message %d: %w", r.Claim.ID, err)
 		}
+		point.Hit(point.OutcomeUncommitted)
 		return nil
 	}, done)
 }
@@ -96,7 +98,7 @@ func (t *tx) apply(epoch int64, c *dispatcher.Claim, next change) (bool, error) 
 		settledAt, grown = t.now, 0
 	}
 	n, err := t.changed(`
-		UPDATE messages SET
+		UPDATE OR FAIL messages SET
 			state            = ?1,
 			generation       = generation + ?2,
 			attempts         = attempts + ?3,

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -40,8 +41,10 @@ func (s *Store) recoverWhere(ctx context.Context, p dispatcher.Policy, epochs st
 			}
 			recovered++
 		}
+		point.Hit(point.RecoveryUncommitted)
 		return nil
 	})
+	point.Hit(point.Recovered)
 	if err != nil {
 		return 0, fmt.Errorf("store: judging claims that were left behind: %w", err)
 	}

@@ -379,3 +379,20 @@ func TestListsShowTheNewestOfWhatWasAskedFor(t *testing.T) {
 		}
 	}
 }
+
+func TestAWishForAProbeStaysUntilItIsTaken(t *testing.T) {
+	d := newDesk(t)
+	g := dispatcher.Gate{Scope: "account:default", Kind: dispatcher.Held, Reason: "401", Since: start, Until: start.Add(time.Minute), SetBy: "401"}
+	must(t, d.PutGate(t.Context(), g))
+	_, err := d.Probe(t.Context(), g.Scope)
+	must(t, err)
+	for _, taken := range []bool{false, true} {
+		g.WishTaken = taken
+		must(t, d.PutGate(t.Context(), g))
+		gates, err := d.Gates(t.Context())
+		must(t, err)
+		if wished := gates[0].Until.Equal(gates[0].Since); wished == taken {
+			t.Errorf("stored with the wish taken %v: it stands %v", taken, wished)
+		}
+	}
+}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	_ "github.com/mattn/go-sqlite3" // the driver behind every connection here
+	"weir/internal/point"
 	"weir/outbox"
 )
 
@@ -66,20 +67,24 @@ type Config struct {
 	Instance string
 	// Now is the one clock of the process. Required.
 	Now func() time.Time
-	// RepeatFor is how long after its first ambiguous attempt a message may
-	// be sent again; then it becomes unknown. Only the daemon needs it.
-	RepeatFor time.Duration
 	// MinFree is how much of its disk must be free, in bytes, for something new
 	// to be stored. Zero is no bound.
 	MinFree int64
 	// Doubted, if set, tells that the time may be wrong now: no deadline is
 	// settled meanwhile.
 	Doubted func() bool
+	// RepeatFor is how long after its first ambiguous attempt a message may
+	// be sent again; then it becomes unknown. Only the daemon needs it.
+	RepeatFor time.Duration
 	// Log takes what no caller can be told. Defaults to discarding.
 	Log *slog.Logger
 	// OnSettled, if set, is called after the commit in which messages settled,
 	// by the writer: it must not block.
 	OnSettled func([]outbox.Outcome)
+	// Watch makes the kernel say when files of Dir are written to, so that SQLite
+	// is asked each 20 ms only then, and else once a second. Commands that end soon,
+	// and tests in bubbles of virtual time, do without.
+	Watch bool
 	// OnForeignWrite, if set, is called within about 20 ms after another
 	// process has written to the database, by the writer: it must not block.
 	OnForeignWrite func()
@@ -91,11 +96,14 @@ type Store struct {
 	lock   *os.File // nil beside a daemon
 	read   *sqlx.DB
 	writer *writer
+	watch  *watch               // nil without Config.Watch
 	epoch  int64                // 0 beside a daemon
 	feed   atomic.Pointer[Feed] // nil until NewFeed
 	shown  gaugeBoard
 	wal    walWatch
 	files  map[string]file // of the database, as they were opened; nil beside a daemon
+
+	commits atomic.Int64 // that are known, of this process and others
 }
 
 // Open opens the data directory as its one daemon: it takes the lock, checks
@@ -186,11 +194,8 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 		return nil, fmt.Errorf("store: opening %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(1)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
+	// Last, since the last connection that closes deletes the write-ahead log.
+	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := as.migrate(&migrator{db: db, instance: cfg.Instance}, ctx); err != nil {
 		return nil, err
 	}
@@ -201,17 +206,26 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	read.SetMaxOpenConns(4)
 	read.SetMaxIdleConns(4)
 	s := &Store{cfg: cfg, read: read, wal: walWatch{patience: walPatience}}
-	s.writer, err = newWriter(ctx, db, writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite, onWaiting: s.noteWaiting})
-	if err != nil {
-		return nil, errors.Join(err, read.Close())
+	w := writerConfig{
+		now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite, onWaiting: s.noteWaiting,
+	}
+	if cfg.Watch {
+		if s.watch, err = newWatch(cfg.Dir); err != nil {
+			cfg.Log.Info("writes of other processes are looked for by asking", "why", err)
+		} else {
+			w.changed = s.watch.changed
+		}
+	}
+	if s.writer, err = newWriter(path, w); err != nil {
+		return nil, errors.Join(err, read.Close(), s.watch.close())
 	}
 	return s, nil
 }
 
 // PRAGMAs stand in the DSN, so that every connection of a pool has them. None of
-// them makes a file: one that is gone is a loss, see RunWatch.
+// them makes a file: one that is gone is a loss, see WatchFiles.
 const (
-	writerPragmas     = "mode=rw&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-16000&_mutex=no"
+	writerPragmas     = "mode=rw&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-8000&_mutex=no"
 	readerPragmas     = "mode=rw&_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
 	checkpointPragmas = "mode=rw&_busy_timeout=0&_synchronous=FULL&_mutex=no"
 	checkPragmas      = "mode=ro&_busy_timeout=5000&_query_only=1"
@@ -224,13 +238,13 @@ func dsn(path, pragmas string) string {
 
 // Close ends the writer after what it has taken and releases the lock.
 func (s *Store) Close() error {
-	var err error
+	err := s.watch.close()
 	if s.Moved() != nil {
 		// The last connection to close would remove -wal and -shm by their names,
 		// and those may belong to another database now.
 		s.writer.halt()
 	} else {
-		err = errors.Join(s.writer.close(), s.read.Close())
+		err = errors.Join(err, s.writer.close(), s.read.Close())
 	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
@@ -281,10 +295,12 @@ func (s *Store) beginEpoch(ctx context.Context) error {
 		return fmt.Errorf("store: beginning an epoch: %w", err)
 	}
 	s.writer.guard(s.epoch)
+	point.Hit(point.EpochBegun)
 	return nil
 }
 
 func (s *Store) afterCommit(c *committed) {
+	s.commits.Add(1)
 	if f := s.feed.Load(); f != nil {
 		f.committed(c)
 	}
@@ -302,6 +318,7 @@ func (s *Store) FeedAnew() {
 }
 
 func (s *Store) onForeignWrite() {
+	s.commits.Add(1)
 	if f := s.feed.Load(); f != nil {
 		f.lookEverywhere()
 	}

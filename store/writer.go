@@ -2,16 +2,13 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -19,8 +16,11 @@ const (
 	// maxBatch bounds the pieces of work in one commit, and so the time for
 	// which another process waits for the write lock.
 	maxBatch = 256
-	// foreignPoll is how often the writer looks for other processes' writes.
+	// foreignPoll is how soon the writer looks for other processes' writes.
 	foreignPoll = 20 * time.Millisecond
+	// watchedPoll is how often it does so although the kernel tells of writes: not
+	// every file system does.
+	watchedPoll = time.Second
 )
 
 // work is one caller's share of a group commit.
@@ -34,7 +34,8 @@ type writerConfig struct {
 	log            *slog.Logger
 	afterCommit    func(*committed)
 	onForeignWrite func()
-	onWaiting      func(*Waiting) // nil: no longer
+	onWaiting      func(*Waiting)  // nil: no longer
+	changed        <-chan struct{} // somebody, perhaps we, wrote to a file; nil: nobody tells
 }
 
 // writer is the only one in this process who writes. All work that waits when
@@ -44,9 +45,8 @@ type writerConfig struct {
 // after it to close.
 type writer struct {
 	cfg    writerConfig
-	db     *sqlx.DB
-	conn   *sqlx.Conn
-	stmts  map[string]*sql.Stmt // prepared on conn, by query
+	conn   *sqlite3.SQLiteConn
+	stmts  map[string]*statement // prepared on conn, by query
 	queue  chan *work
 	stop   chan struct{}
 	ended  chan struct{}
@@ -57,24 +57,24 @@ type writer struct {
 	err   error // why the database can no longer be written
 	epoch int64 // 0: not guarded
 
-	commits  atomic.Int64
+	commits  chan struct{} // of capacity 1: full when there was a commit
 	patience patience
 
 	version int64 // PRAGMA data_version: moves when another connection commits; run's alone
 }
 
-func newWriter(ctx context.Context, db *sqlx.DB, cfg writerConfig) (*writer, error) {
-	conn, err := db.Connx(ctx)
+func newWriter(path string, cfg writerConfig) (*writer, error) {
+	conn, err := new(sqlite3.SQLiteDriver).Open(dsn(path, writerPragmas))
 	if err != nil {
 		return nil, fmt.Errorf("store: connecting: %w", err)
 	}
 	w := &writer{
-		cfg: cfg, db: db, conn: conn,
-		stmts:    make(map[string]*sql.Stmt),
-		queue:    make(chan *work, maxBatch),
-		stop:     make(chan struct{}),
-		ended:    make(chan struct{}),
-		failed:   make(chan struct{}),
+		cfg: cfg, conn: conn.(*sqlite3.SQLiteConn),
+		stmts:  make(map[string]*statement),
+		queue:  make(chan *work, maxBatch),
+		stop:   make(chan struct{}),
+		ended:  make(chan struct{}),
+		failed: make(chan struct{}), commits: make(chan struct{}, 1),
 		patience: patience{note: cfg.onWaiting, log: cfg.log},
 	}
 	w.patience.step()
@@ -141,10 +141,12 @@ func (w *writer) closedError() error {
 func (w *writer) close() error {
 	w.halt()
 	var errs []error
-	for _, stmt := range w.stmts {
-		errs = append(errs, stmt.Close())
+	for _, s := range w.stmts {
+		if s.stmt != nil {
+			errs = append(errs, s.stmt.Close())
+		}
 	}
-	return errors.Join(append(errs, w.conn.Close(), w.db.Close())...)
+	return errors.Join(append(errs, w.conn.Close())...)
 }
 
 // halt ends the writer and leaves its connection open.
@@ -184,7 +186,11 @@ func (w *writer) fail(err error) {
 
 func (w *writer) run() {
 	defer close(w.ended)
-	poll := time.NewTicker(foreignPoll)
+	every := foreignPoll
+	if w.cfg.changed != nil {
+		every = watchedPoll
+	}
+	poll := time.NewTicker(every)
 	defer poll.Stop()
 	batch := make([]*work, 0, maxBatch)
 	for {
@@ -194,6 +200,8 @@ func (w *writer) run() {
 			runtime.Gosched() // whoever is about to queue its work shares this commit
 			batch = w.gather(append(batch[:0], job))
 			w.commitAll(batch)
+		case <-w.cfg.changed:
+			w.lookForForeignWrites()
 		case <-poll.C:
 			w.lookForForeignWrites()
 		case <-w.stop:
@@ -265,6 +273,9 @@ func (w *writer) commitPatiently(batch []*work) error {
 	}
 }
 
+// commit makes one transaction of the batch, or nothing: so its statements need
+// not be undone one by one, and those that are run for every message say OR FAIL,
+// which spares SQLite a copy of each page they touch.
 func (w *writer) commit(batch []*work) error {
 	if err := w.begin(); err != nil {
 		return fmt.Errorf("store: beginning: %w", err)
@@ -273,7 +284,10 @@ func (w *writer) commit(batch []*work) error {
 	err := w.apply(t, batch)
 	if err == nil {
 		if err = w.exec(`COMMIT`); err == nil {
-			w.commits.Add(1)
+			select {
+			case w.commits <- struct{}{}:
+			default:
+			}
 			w.cfg.afterCommit(&t.committed)
 			return nil
 		}
@@ -337,8 +351,6 @@ func (w *writer) checkEpoch(t *tx) error {
 	return nil
 }
 
-// exec and the prepared statements run without a cancellable context: the
-// driver would start a goroutine for each call.
 func (w *writer) exec(query string) error {
 	_, err := w.prepared(query).Exec()
 	return err
@@ -360,15 +372,17 @@ func (w *writer) dataVersion() (version int64, err error) {
 }
 
 // prepared statements live as long as the connection. A query that does not
-// compile answers with its error at the first use.
-func (w *writer) prepared(query string) statement {
-	stmt, found := w.stmts[query]
+// compile answers with its error at each use.
+func (w *writer) prepared(query string) *statement {
+	s, found := w.stmts[query]
 	if !found {
-		var err error
-		if stmt, err = w.conn.PrepareContext(context.Background(), query); err != nil {
-			return statement{err: fmt.Errorf("store: preparing %q: %w", query, err)}
+		s = new(statement)
+		stmt, err := w.conn.Prepare(query)
+		if err != nil {
+			return &statement{err: fmt.Errorf("store: preparing %q: %w", query, err)}
 		}
-		w.stmts[query] = stmt
+		s.stmt = stmt.(*sqlite3.SQLiteStmt)
+		w.stmts[query] = s
 	}
-	return statement{stmt: stmt}
+	return s
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -45,6 +46,9 @@ func (a Account) ReadKey() (string, error) {
 	data, err := os.ReadFile(a.KeyFile)
 	if err != nil {
 		return "", fmt.Errorf("reading the API key of account %s: %w", a.Name, err)
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return "", fmt.Errorf("API key of account %s: %s %w", a.Name, a.KeyFile, errEmpty)
 	}
 	key, err := parseSecret(string(data))
 	if err != nil {
@@ -122,6 +126,9 @@ func (f fileAccount) parse(wrong *faults) Account {
 	}
 	return a
 }
+
+// errEmpty is the fault of a key file, mostly of one whose secret was not filled in.
+var errEmpty = errors.New("is empty; put the key into it")
 
 // errNeeded is the fault of an account that lacks its URL or key.
 var errNeeded = errors.New("is needed to call the API")

@@ -474,7 +474,7 @@ func TestAKeyFileThatHoldsNoKeyIsRefusedAtStart(t *testing.T) {
 		want  error
 	}{
 		"absent":            {nil, fs.ErrNotExist},
-		"empty":             {map[string]string{"k": " \n"}, errNotVisible},
+		"empty":             {map[string]string{"k": " \n"}, errEmpty},
 		"two lines":         {map[string]string{"k": "a\nb\n"}, errNotVisible},
 		"not visible ASCII": {map[string]string{"k": "\ufeff" + testKey}, errNotVisible},
 	} {

@@ -77,7 +77,7 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 
 func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
-		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(),
+		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(), Watch: true,
 		MinFree: d.cfg.MinFree, Doubted: d.doubted,
 		OnSettled: func(outcomes []outbox.Outcome) {
 			select {
@@ -184,7 +184,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.sweep(working) })
 	group.Go(func() error { return d.watchDisk(working) })
 	group.Go(func() error { return d.watchMachine(working) })
-	group.Go(func() error { return d.store.RunWatch(working) })
+	group.Go(func() error { return d.store.WatchFiles(working) })
 	group.Go(func() error { return d.failWithStore(working) })
 	group.Go(func() error { return d.health.run(working, d.store, d.takes) })
 	group.Go(func() error { return d.notifySystemd(working) })

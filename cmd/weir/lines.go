@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	"weir/outbox"
@@ -38,6 +40,7 @@ type lineReader struct {
 	in    *bufio.Reader
 	parse func(line []byte) (outbox.Message, error) // must not keep line
 	line  int
+	begun bool // a line that is not empty has been read
 }
 
 func newLineReader(in io.Reader, parse func([]byte) (outbox.Message, error)) *lineReader {
@@ -47,9 +50,12 @@ func newLineReader(in io.Reader, parse func([]byte) (outbox.Message, error)) *li
 // run hands out batches, in order, until the input or ctx ends; then it closes out.
 func (r *lineReader) run(ctx context.Context, out chan<- batch) {
 	defer close(out)
+	err := r.begin()
 	for ended := false; !ended; {
-		var b batch
-		b.submissions, b.err = r.next()
+		b := batch{err: err}
+		if err == nil {
+			b.submissions, b.err = r.next()
+		}
 		ended = b.err != nil
 		if errors.Is(b.err, io.EOF) {
 			b.err = nil
@@ -62,6 +68,40 @@ func (r *lineReader) run(ctx context.Context, out chan<- batch) {
 	}
 }
 
+// errNotLines is the end of input that is not one message per line. It stands for
+// what would otherwise be an error for each line.
+var errNotLines = errors.New("weir send takes one message per line, as UTF-8")
+
+// begin takes away a byte order mark, and refuses input that as a whole has
+// another form.
+func (r *lineReader) begin() error {
+	start, err := r.in.Peek(3)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil // next meets it too
+	}
+	switch {
+	case bytes.HasPrefix(start, []byte("\xff\xfe")), bytes.HasPrefix(start, []byte("\xfe\xff")):
+		return fmt.Errorf("this is UTF-16: %w", errNotLines)
+	case bytes.Equal(start, []byte("\ufeff")):
+		_, err := r.in.Discard(len(start))
+		return err
+	}
+	return nil
+}
+
+// checkForm tells by the first line whether the input as a whole has another
+// form. A line that begins so cannot be a message, and one that was torn hardly
+// ends so.
+func checkForm(first []byte) error {
+	if first[0] == '[' {
+		return fmt.Errorf("this is a JSON array: %w, so jq -c '.[]' turns it into lines", errNotLines)
+	}
+	if first[0] == '{' && bytes.IndexByte([]byte("{[,"), first[len(first)-1]) >= 0 && !json.Valid(first) {
+		return fmt.Errorf("this is JSON over several lines: %w, so jq -c . turns it into lines", errNotLines)
+	}
+	return nil
+}
+
 // next reads until a batch is full or the rest would have to be waited for: a
 // producer that writes line by line into a pipe is served line by line.
 func (r *lineReader) next() ([]submission, error) {
@@ -71,6 +111,12 @@ func (r *lineReader) next() ([]submission, error) {
 			break
 		}
 		text, err := r.read()
+		if len(text) > 0 && !r.begun {
+			r.begun = true
+			if err := checkForm(text); err != nil {
+				return nil, err
+			}
+		}
 		if len(text) > 0 {
 			s := submission{line: r.line}
 			s.message, s.err = r.parse(text)

@@ -15,6 +15,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"weir/internal/point"
 )
 
 // app is what every command gets from outside. Tests hand in their own.
@@ -34,7 +36,7 @@ func main() {
 		stdin:  os.Stdin,
 		stdout: os.Stdout,
 		stderr: os.Stderr,
-		now:    time.Now,
+		now:    point.Now,
 	}
 	os.Exit(a.run(interruptible(context.Background(), signals, os.Exit), os.Args[1:]))
 }

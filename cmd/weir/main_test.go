@@ -155,6 +155,13 @@ type rig struct {
 // up at once; settings are such that waits are short.
 func newRig(t *testing.T, cfg sandbox.Config) *rig {
 	t.Helper()
+	return newDesk(t).rig(cfg)
+}
+
+// rig is newRig for a desk that is there.
+func (d *desk) rig(cfg sandbox.Config) *rig {
+	t := d.t
+	t.Helper()
 	if cfg.Limit == 0 {
 		cfg.Limit = 10_000
 	}
@@ -165,7 +172,7 @@ func newRig(t *testing.T, cfg sandbox.Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{desk: newDesk(t), api: sandbox.New(cfg)}
+	r := &rig{desk: d, api: sandbox.New(cfg)}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.api.Serve(ctx, listener) }()

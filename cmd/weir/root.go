@@ -119,6 +119,7 @@ func (a *app) newRootCommand() *cobra.Command {
 			root.AddCommand(command)
 		}
 	}
+	root.AddCommand(newChaosCommand(a)) // hidden, and so of no group
 	root.InitDefaultCompletionCmd()
 	return root
 }

@@ -74,18 +74,18 @@ func (a *app) sendOne(cmd *cobra.Command, flags messageFlags) error {
 // sendFile hands over the messages of a file, parsing the next ones while those
 // before are stored.
 func (a *app) sendFile(cmd *cobra.Command, path string) error {
-	cfg, err := a.config(cmd.Flags())
-	if err != nil {
-		return err
-	}
 	in, name := a.stdin, "standard input"
 	if path != "-" {
-		file, err := os.Open(path)
+		file, err := openFile(path)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = file.Close() }()
 		in, name = file, path
+	}
+	cfg, err := a.config(cmd.Flags())
+	if err != nil {
+		return err
 	}
 	channels := cfg.Channels()
 	lines := newLineReader(in, func(line []byte) (outbox.Message, error) {
@@ -101,6 +101,18 @@ func (a *app) sendFile(cmd *cobra.Command, path string) error {
 	// It is not awaited: a read from a terminal or a pipe cannot be cut short.
 	go lines.run(ctx, batches)
 	return a.submit(ctx, cfg, name, batches)
+}
+
+func openFile(path string) (*os.File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := file.Stat(); err == nil && info.IsDir() {
+		_ = file.Close()
+		return nil, fmt.Errorf("%s is a directory; -f takes a file with one message per line", path)
+	}
+	return file, nil
 }
 
 // submit stores what comes and says what became of it.
@@ -140,6 +152,9 @@ func (i *intake) run(ctx context.Context, batches <-chan batch) error {
 			}
 			if err := i.take(ctx, b.submissions); err != nil {
 				return err
+			}
+			if errors.Is(b.err, errNotLines) {
+				return fmt.Errorf("%s: %w", i.source, b.err)
 			}
 			if b.err != nil {
 				return b.err

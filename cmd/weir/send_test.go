@@ -247,6 +247,51 @@ func TestWhatCannotBeReadCreatesNothing(t *testing.T) {
 	}
 }
 
+func TestInputOfAnotherFormIsRefusedInOneLine(t *testing.T) {
+	utf16 := func(text string) string {
+		wide := "\xff\xfe"
+		for _, b := range []byte(text) {
+			wide += string([]byte{b, 0})
+		}
+		return wide
+	}
+	for name, c := range map[string]struct{ input, said string }{
+		"an array":            {" \n[" + lineOf("a") + ",\n" + lineOf("b") + "]\n", "JSON array"},
+		"an array over lines": {"[\n  " + lineOf("a") + "\n]\n", "JSON array"},
+		"pretty-printed":      {"{\n  \"idempotency_key\": \"a\",\n  \"body\": {}\n}\n", "several lines"},
+		"pretty in its way":   {"{ \"idempotency_key\": \"a\",\n  \"body\": {} }\n", "several lines"},
+		"UTF-16":              {utf16(lineOf("a") + "\n" + lineOf("b") + "\n"), "UTF-16"},
+		"pretty, with a BOM":  {"\ufeff{\n}\n", "several lines"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			code, stdout, stderr := d.run(t.Context(), strings.NewReader(c.input), "send", "-f", "-")
+			if code != exitFailed || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "standard input: this is ") ||
+				!strings.Contains(stderr, c.said) || !strings.Contains(stderr, "one message per line") {
+				t.Errorf("exit %d, errors:\n%s", code, stderr)
+			}
+			if stdout != "accepted 0, already there 0, conflict 0, invalid 0\n" {
+				t.Errorf("output %q", stdout)
+			}
+		})
+	}
+}
+
+func TestAByteOrderMarkIsNoPartOfAMessage(t *testing.T) {
+	d := newDesk(t)
+	if code, stdout, stderr := d.sendLines("\ufeff"+lineOf("a"), lineOf("b")); code != exitDone || !strings.HasPrefix(stdout, "accepted 2") {
+		t.Errorf("exit %d, output %q, errors %q", code, stdout, stderr)
+	}
+}
+
+func TestSendSaysBeforeAllElseThatItsFileIsADirectory(t *testing.T) {
+	d := newDesk(t)
+	d.env["WEIR_CONFIG"] = "none.yaml"
+	if got := d.refuse(exitFailed, "send", "-f", t.TempDir()); !strings.Contains(got, "is a directory") || strings.Count(got, "\n") != 1 {
+		t.Errorf("it says %q", got)
+	}
+}
+
 func TestSendRefusesACommandLineThatCanMeanTwoThings(t *testing.T) {
 	d := newDesk(t)
 	for _, args := range [][]string{{}, {"-f", "-", "--key", "k"}, {"-f", "-", "--lane", "high"}, {"order-7"}} {

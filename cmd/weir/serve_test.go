@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -200,4 +204,36 @@ func (s *served) health(path string) (code int, state string) {
 		s.t.Fatal(err)
 	}
 	return res.StatusCode, answer.State
+}
+
+func TestAnIdleDaemonCostsNextToNothing(t *testing.T) {
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector is what costs")
+	}
+	daemon := newRig(t, sandbox.Config{}).serve()
+	time.Sleep(time.Second) // the start is work
+	const watched = 4 * time.Second
+	before := daemon.used()
+	time.Sleep(watched)
+	share := float64(daemon.used()-before) / float64(watched)
+	t.Logf("%.2f %% of a core", 100*share)
+	if share > 0.01 {
+		t.Errorf("an idle daemon uses %.2f %% of a core", 100*share)
+	}
+}
+
+// used is the processor time of all threads.
+func (p *process) used() (used time.Duration) {
+	p.t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		p.t.Skipf("no schedstat here: %v", err)
+	}
+	for _, thread := range threads {
+		text, _ := os.ReadFile(thread) // the thread may have ended
+		var ns int64
+		_, _ = fmt.Sscan(string(text), &ns)
+		used += time.Duration(ns)
+	}
+	return used
 }

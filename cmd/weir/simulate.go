@@ -172,11 +172,12 @@ func (f simulateFlags) checkRanges(set *pflag.FlagSet, s *simulation) error {
 	c := &s.scenario
 	check(f.limit > 0 || !set.Changed("limit"), "limit", "1 or more")
 	check(f.window > 0 || !set.Changed("window"), "window", "above 0")
-	for flag, share := range map[string]float64{
-		"rival": c.RivalShare, "missing": c.Missing, "tail": c.Tail, "lost": c.Lost, "reserve": c.Reserve,
-	} {
-		check(share >= 0 && share <= 1, flag, "from 0 to 1")
-	}
+	share := func(value float64, flag string) { check(value >= 0 && value <= 1, flag, "from 0 to 1") }
+	share(c.RivalShare, "rival")
+	share(c.Missing, "missing")
+	share(c.Tail, "tail")
+	share(c.Lost, "lost")
+	share(c.Reserve, "reserve")
 	check(s.high >= 0 && s.high < 1, "high", "from 0 to below 1")
 	check(c.ResetJitter >= 0, "reset-jitter", "0 or more")
 	check(c.Warm >= 0, "warm", "0 or more")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weir/cmd/weir/internal/sandbox"
 	"weir/outbox"
@@ -129,5 +132,16 @@ func TestASecondDaemonIsRefusedAndTheFirstWorksOn(t *testing.T) {
 	r.wantSent("k")
 	if n := r.ask(`SELECT value FROM meta WHERE name = 'epoch'`); n != 1 {
 		t.Errorf("the epoch is %d", n)
+	}
+}
+
+func TestASignalDuringTheStartIsNoFailure(t *testing.T) {
+	r := newRig(t, sandbox.Config{})
+	var stderr strings.Builder
+	a := &app{getenv: func(name string) string { return r.env[name] }, stdin: strings.NewReader(""), stdout: io.Discard, stderr: &stderr, now: time.Now}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if code := a.run(ctx, []string{"serve"}); code != exitDone || strings.Contains(stderr.String(), "canceled") {
+		t.Errorf("exit %d; it says:\n%s", code, stderr.String())
 	}
 }

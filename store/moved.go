@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// watchEvery is how often the files of the database are looked at.
-const watchEvery = 10 * time.Second
+// filesEvery is how often the files of the database are looked at.
+const filesEvery = 10 * time.Second
 
 // ErrMoved is the end of a daemon whose database file, or a helper file of it,
 // has been replaced or removed: what it would write might be seen by nobody.
@@ -20,12 +20,12 @@ var ErrMoved = errors.New("store: the database was replaced or removed under the
 // file is what a path must go on to name.
 type file struct{ device, inode uint64 }
 
-// RunWatch compares the files of the database with those that were opened,
+// WatchFiles compares the files of the database with those that were opened,
 // until ctx ends. When they are others it ends every write and returns
 // ErrMoved. It only asks for their names: opening and closing one of them in
 // this process would drop SQLite's locks.
-func (s *Store) RunWatch(ctx context.Context) error {
-	tick := time.NewTicker(watchEvery)
+func (s *Store) WatchFiles(ctx context.Context) error {
+	tick := time.NewTicker(filesEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -22,7 +22,7 @@ func TestADatabaseThatIsReplacedOrRemovedIsNoticedWithinTenSecondsAndLeftAlone(t
 				s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
 				must(t, err)
 				ended := make(chan error, 1)
-				go func() { ended <- s.RunWatch(t.Context()) }()
+				go func() { ended <- s.WatchFiles(t.Context()) }()
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				select {

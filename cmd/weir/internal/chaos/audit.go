@@ -1,0 +1,248 @@
+package chaos
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"weir/cmd/weir/internal/sandbox"
+)
+
+// kind is what a finding is about.
+type kind string
+
+const (
+	isLost      kind = "lost"
+	isTwice     kind = "twice"
+	isUntrue    kind = "untrue"      // the row says what the API's books deny
+	isUnsaid    kind = "unexplained" // a state without its reason
+	isMiscount  kind = "miscounted"
+	isDamaged   kind = "damaged"
+	isStuck     kind = "stuck"
+	isUnwritten kind = "unrecorded" // a request of which no attempt tells
+)
+
+type finding struct {
+	kind kind
+	text string
+}
+
+// String names a finding for those who read it.
+func (f finding) String() string { return fmt.Sprintf("%s: %s", f.kind, f.text) }
+
+// audit is what the books of the API and the database say together.
+type audit struct {
+	findings []finding
+	messages int
+	requests int
+	replays  int
+	cut      int // attempts whose daemon died
+}
+
+func (a *audit) check(ok bool, k kind, format string, args ...any) {
+	if !ok {
+		a.findings = append(a.findings, finding{k, fmt.Sprintf(format, args...)})
+	}
+}
+
+// row is what the database says of one key.
+type row struct {
+	key, state                             string
+	messageID, requestID, code, why        sql.NullString
+	ambiguousAt, firstAttemptAt, settledAt sql.NullInt64
+}
+
+// audit holds the books against each other when all has settled.
+func (w *world) audit(ctx context.Context) (*audit, error) {
+	db, err := w.database()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }() // it only reads
+	a := &audit{}
+	if err := a.inspect(ctx, db); err != nil {
+		return nil, err
+	}
+	rows, err := readRows(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	a.messages = len(rows)
+	known := w.api.Keys("")
+	for key, r := range rows {
+		a.judge(r, known[key])
+		a.check(w.mayEndAs(key, r.state), isUntrue, "%s is %s in the end: %s", key, r.state, r.why.String)
+	}
+	for key := range known {
+		_, found := rows[key]
+		a.check(found, isLost, "%s reached the API and is in no row", key)
+	}
+	for key, by := range w.accepted {
+		_, found := rows[key]
+		a.check(found, isLost, "%s was accepted (%s) and is in no row", key, by)
+	}
+	stats := w.api.Stats()
+	a.requests, a.replays = stats.Requests, stats.Replayed
+	a.check(stats.Twice == 0, isTwice, "the API counts %d effects of keys that had taken effect", stats.Twice)
+	for name, v := range stats.Violations {
+		a.check(false, isUntrue, "the API was sent what it must never be sent: %s, %d times", name, v.Count)
+	}
+	return a, a.attempts(ctx, db, stats)
+}
+
+// judge compares what the database and the API say of one key.
+func (a *audit) judge(r row, at sandbox.Key) {
+	a.check(at.Effects <= 1, isTwice, "%s took effect %d times", r.key, at.Effects)
+	settled := true
+	switch r.state {
+	case "sent":
+		a.check(at.Effects == 1 && r.messageID.String == at.MessageID, isUntrue,
+			"%s is sent as %s; at the API it took effect %d times, as %s", r.key, r.messageID.String, at.Effects, at.MessageID)
+		a.check(r.requestID.String != "", isUnsaid, "%s is sent without a request id", r.key)
+	case "failed", "expired", "canceled":
+		a.check(at.Effects == 0, isUntrue, "%s is %s and took effect", r.key, r.state)
+		a.check(r.code.String+r.why.String != "" || r.state != "failed", isUnsaid, "%s is failed without a reason", r.key)
+	case "unknown":
+		a.check(r.ambiguousAt.Valid, isUnsaid, "%s is unknown without an attempt that may have been sent", r.key)
+		a.check(r.code.String+r.why.String != "", isUnsaid, "%s is unknown without a reason", r.key)
+	default:
+		settled = false
+		a.check(at.Effects == 0 || r.ambiguousAt.Valid || r.state == "sending", isUntrue,
+			"%s took effect and is %s as if nothing had been sent", r.key, r.state)
+	}
+	a.check(r.settledAt.Valid == settled, isUntrue, "%s is %s; settled_at says otherwise", r.key, r.state)
+}
+
+// attempts checks that every request on the wire is told by an attempt, and
+// that a message remembers that one of them may have had an effect.
+func (a *audit) attempts(ctx context.Context, db *sql.DB, stats sandbox.Stats) error {
+	var told sql.NullInt64
+	err := db.QueryRowContext(ctx, `SELECT sum(requests), count(*) FILTER (WHERE verdict = 'lost') FROM attempts`).Scan(&told, &a.cut)
+	a.check(int(told.Int64) >= stats.Requests, isUnwritten, "the API saw %d requests, the attempts tell of %d", stats.Requests, told.Int64)
+	if err != nil {
+		return err
+	}
+	var forgotten int
+	err = db.QueryRowContext(ctx, `
+		SELECT count(DISTINCT message) FROM attempts JOIN messages ON id = message
+		WHERE verdict IN ('lost', 'ambiguous', 'retry', 'in_progress') AND ambiguous_at IS NULL`).Scan(&forgotten)
+	a.check(forgotten == 0, isUntrue, "%d messages have forgotten an attempt that may have had an effect", forgotten)
+	return err
+}
+
+func readRows(ctx context.Context, db *sql.DB) (map[string]row, error) {
+	found, err := db.QueryContext(ctx, `
+		SELECT idempotency_key, state, message_id, request_id, error_code, error_message, ambiguous_at, first_attempt_at, settled_at
+		FROM messages`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = found.Close() }()
+	rows := map[string]row{}
+	for found.Next() {
+		var r row
+		if err := found.Scan(&r.key, &r.state, &r.messageID, &r.requestID, &r.code, &r.why,
+			&r.ambiguousAt, &r.firstAttemptAt, &r.settledAt); err != nil {
+			return nil, err
+		}
+		rows[r.key] = r
+	}
+	return rows, found.Err()
+}
+
+// inspect checks between two lives of a daemon what must hold at every moment.
+func (w *world) inspect(ctx context.Context) error {
+	if info, err := os.Stat(filepath.Join(w.dir, "data", "weir.db")); err != nil || info.Size() == 0 {
+		return nil // nobody has got so far
+	}
+	db, err := w.database()
+	if err != nil {
+		return err
+	}
+	var a audit
+	err = errors.Join(a.inspect(ctx, db), db.Close())
+	if err == nil && len(a.findings) > 0 {
+		err = fmt.Errorf("%w: %v", ErrFound, a.findings)
+	}
+	return err
+}
+
+// inspect checks that the file is whole, that the counts are true, and that a
+// state never lacks its reason.
+func (a *audit) inspect(ctx context.Context, db *sql.DB) error {
+	var whole string
+	if err := db.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&whole); err != nil {
+		return err
+	}
+	a.check(whole == "ok", isDamaged, "weir.db: %s", whole)
+	var tables int
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = 'status'`).Scan(&tables); err != nil || tables == 0 {
+		return err // before its first migration
+	}
+	if err := a.counts(ctx, db); err != nil {
+		return err
+	}
+	var silent int
+	err := db.QueryRowContext(ctx, `
+		SELECT count(*) FROM status_readable
+		WHERE state <> 'running' AND coalesce(reason, '') = ''`).Scan(&silent)
+	if err != nil {
+		return err
+	}
+	a.check(silent == 0, isUnsaid, "%d rows of status have a state without a reason", silent)
+	var colored int
+	err = db.QueryRowContext(ctx, `
+		SELECT count(*) FROM messages
+		WHERE request_id || coalesce(error_message, '') || coalesce(error_code, '') GLOB '*[' || char(1) || '-' || char(31) || char(127) || ']*'`).Scan(&colored)
+	a.check(colored == 0, isUntrue, "%d messages hold control characters", colored)
+	return err
+}
+
+// counted pairs a count in status with the state that it counts.
+var counted = []struct{ column, state string }{
+	{"pending", "pending"}, {"retrying", "retrying"}, {"in_flight", "sending"}, {"sent", "sent"},
+	{"failed", "failed"}, {"expired", "expired"}, {"canceled", "canceled"}, {"unknown", "unknown"},
+}
+
+// counts compares the counts in status with a full count, for each bucket and
+// for the daemon.
+func (a *audit) counts(ctx context.Context, db *sql.DB) error {
+	var columns []string
+	for _, c := range counted {
+		columns = append(columns, fmt.Sprintf(`
+			SELECT scope, '%[1]s' AS of, %[1]s AS said,
+			       (SELECT count(*) FROM messages
+			        WHERE state = '%[2]s' AND (status.scope LIKE 'daemon:%%' OR status.scope = 'bucket:' || account || '/' || channel)) AS there
+			FROM status`, c.column, c.state))
+	}
+	rows, err := db.QueryContext(ctx, `SELECT scope, of, said, there FROM (`+strings.Join(columns, " UNION ALL ")+`) WHERE said <> there`)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var scope, of string
+		var said, there int
+		if err := rows.Scan(&scope, &of, &said, &there); err != nil {
+			return err
+		}
+		a.check(false, isMiscount, "the status of %s says %d %s; there are %d", scope, said, of, there)
+	}
+	return rows.Err()
+}
+
+// mayEndAs tells whether the message may end in the state: as sent, unless the
+// scenario has said otherwise.
+func (w *world) mayEndAs(key, state string) bool {
+	for prefix, states := range w.otherEnds {
+		if strings.HasPrefix(key, prefix) {
+			return slices.Contains(states, state)
+		}
+	}
+	return state == "sent"
+}

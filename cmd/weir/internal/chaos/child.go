@@ -1,0 +1,125 @@
+package chaos
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// keptLines is how much of what a process says is kept to be shown.
+const keptLines = 40
+
+// child is weir as a process of its own.
+type child struct {
+	cmd     *exec.Cmd
+	running chan struct{} // closed once a daemon says that it runs
+	ended   chan struct{}
+
+	mu    sync.Mutex
+	lines []string // of its standard error, the last ones
+}
+
+// start begins a command of weir in the world's directory.
+func (w *world) start(env []string, stdin string, args ...string) (*child, error) {
+	c := &child{cmd: exec.Command(w.cfg.Program, args...), running: make(chan struct{}), ended: make(chan struct{})}
+	c.cmd.Dir = w.dir
+	c.cmd.Env = slices.Concat(w.cfg.Env, w.settings, env)
+	c.cmd.SysProcAttr = w.as
+	if stdin != "" {
+		c.cmd.Stdin = strings.NewReader(stdin)
+	}
+	stderr, err := c.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting weir %s: %w", args[0], err)
+	}
+	go c.follow(stderr)
+	w.children = append(w.children, c)
+	return c, nil
+}
+
+// follow keeps what the process says until it ends.
+func (c *child) follow(stderr io.Reader) {
+	defer close(c.ended)
+	lines := bufio.NewScanner(stderr)
+	ran := false
+	for lines.Scan() {
+		line := lines.Text()
+		if !ran && strings.Contains(line, "msg=running ") {
+			ran = true
+			close(c.running)
+		}
+		c.mu.Lock()
+		c.lines = append(c.lines[max(0, len(c.lines)-keptLines+1):], line)
+		c.mu.Unlock()
+	}
+	_ = c.cmd.Wait() // its state tells
+}
+
+// said is the end of what the process had to say.
+func (c *child) said() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.lines, "\n")
+}
+
+// kill is kill -9. It returns when the process is gone.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill() // fails if it has ended
+	<-c.ended
+}
+
+func (c *child) alive() bool {
+	select {
+	case <-c.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// killed tells whether it died of SIGKILL.
+func (c *child) killed() bool { return c.diedOf(syscall.SIGKILL) }
+
+func (c *child) diedOf(signal syscall.Signal) bool {
+	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == signal
+}
+
+// awaitEnd waits until the process has ended by itself.
+func (c *child) awaitEnd(ctx context.Context, patience time.Duration) error {
+	select {
+	case <-c.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(patience):
+		return fmt.Errorf("weir %s did not end within %v", c.cmd.Args[1], patience)
+	}
+}
+
+// stop is what systemd does, and must end well.
+func (c *child) stop(ctx context.Context) error {
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && c.alive() {
+		return err
+	}
+	if err := c.awaitEnd(ctx, stopPatience); err != nil {
+		return err
+	}
+	if c.diedOf(syscall.SIGTERM) && c.said() == "" {
+		return nil // before its first line of code could listen for signals
+	}
+	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("weir %s ended with %v:\n%s", c.cmd.Args[1], c.cmd.ProcessState, c.said())
+	}
+	return nil
+}

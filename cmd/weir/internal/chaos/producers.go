@@ -1,0 +1,227 @@
+package chaos
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"weir/outbox"
+	"weir/queue"
+)
+
+// way is how a message is handed over.
+type way string
+
+const (
+	bySend way = "send"
+	byNATS way = "nats"
+	byShop way = "shop"
+)
+
+// bodies are what is handed over in turn: every lane, two channels.
+var bodies = []string{
+	`{"agent_id":"ag_1","to":"+4915112345678","message_type":"MESSAGE","traffic_type":"TRANSACTION","content":{"text":"Hi"}}`,
+	`{"agent_id":"ag_1","to":"+4915112345678","message_type":"MESSAGE","traffic_type":"AUTHENTICATION","content":{"text":"4711"}}`,
+	`{"agent_id":"ag_1","to":"+4915112345678","message_type":"MESSAGE","traffic_type":"PROMOTION","content":{"text":"Sale"}}`,
+	`{"channel_id":"ch_1","to":"a@example.org","subject":"Hi","message_type":"MESSAGE","content":{"text":"Hi"}}`,
+}
+
+// producers are those who hand over. As real ones do, they hand over again what
+// was not confirmed.
+type producers struct {
+	world *world
+	shop  *sql.DB
+	relay *child
+
+	mu       sync.Mutex
+	made     int
+	bodies   map[string]string
+	waiting  map[way][]string // not confirmed
+	accepted map[string]way   // confirmed: from here on weir is responsible
+
+	publisher *queue.Publisher
+}
+
+func openProducers(ctx context.Context, w *world) (*producers, error) {
+	p := &producers{world: w, bodies: map[string]string{}, waiting: map[way][]string{}, accepted: map[string]way{}}
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(w.dir, "shop.db")+"?_busy_timeout=5000&_txlock=immediate&_journal_mode=WAL")
+	if err != nil {
+		return nil, err
+	}
+	p.shop = db
+	return p, outbox.Init(ctx, db)
+}
+
+func (p *producers) close() error { return errors.Join(p.disconnect(), p.shop.Close()) }
+
+// disconnect makes the next publish connect anew.
+func (p *producers) disconnect() error {
+	if p.publisher == nil {
+		return nil
+	}
+	err := p.publisher.Close()
+	p.publisher = nil
+	return err
+}
+
+// make makes count messages to be handed over, and gives their keys.
+func (p *producers) make(w way, count int) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keys := make([]string, count)
+	for i := range keys {
+		p.made++
+		keys[i] = fmt.Sprintf("%s-%d", w, p.made)
+		p.bodies[keys[i]] = bodies[p.made%len(bodies)]
+	}
+	p.waiting[w] = append(p.waiting[w], keys...)
+	return keys
+}
+
+// take gives what is waiting, as envelopes.
+func (p *producers) take(w way) (keys []string, envelopes [][]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keys = append(keys, p.waiting[w]...)
+	for _, key := range keys {
+		envelopes = append(envelopes, fmt.Appendf(nil, `{"idempotency_key":%q,"body":%s}`, key, p.bodies[key]))
+	}
+	return keys, envelopes
+}
+
+// confirm notes that the first n of what was taken are accepted.
+func (p *producers) confirm(w way, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range p.waiting[w][:n] {
+		p.accepted[key] = w
+	}
+	p.waiting[w] = p.waiting[w][n:]
+}
+
+// left is how many messages are not confirmed.
+func (p *producers) left() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting[bySend]) + len(p.waiting[byNATS]) + len(p.waiting[byShop])
+}
+
+// startSend begins to hand over by weir send; finishSend hears of its end.
+func (p *producers) startSend(env ...string) (*child, int, error) {
+	keys, envelopes := p.take(bySend)
+	var lines strings.Builder
+	for _, e := range envelopes {
+		lines.Write(e)
+		lines.WriteByte('\n')
+	}
+	c, err := p.world.start(env, lines.String(), "send", "-f", "-")
+	return c, len(keys), err
+}
+
+// finishSend waits for weir send, which may have been killed but not refused.
+func (p *producers) finishSend(ctx context.Context, c *child, count int) error {
+	if err := c.awaitEnd(ctx, stopPatience); err != nil {
+		return err
+	}
+	if c.killed() {
+		return nil
+	}
+	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("%w: weir send ended with %v:\n%s", ErrFound, c.cmd.ProcessState, c.said())
+	}
+	p.confirm(bySend, count)
+	return nil
+}
+
+// publish hands over on NATS until all is stored or ctx ends.
+func (p *producers) publish(ctx context.Context) {
+	for ctx.Err() == nil {
+		if p.publishOnce(ctx) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (p *producers) publishOnce(ctx context.Context) (done bool) {
+	if p.publisher == nil {
+		connected, err := queue.Connect(ctx, queue.PublisherConfig{URL: "nats://" + p.world.nats})
+		if err != nil {
+			return false
+		}
+		p.publisher = connected
+	}
+	keys, envelopes := p.take(byNATS)
+	acked, _ := p.publisher.Publish(ctx, envelopes) // what is not acked is published again
+	p.confirm(byNATS, acked)
+	return acked == len(keys)
+}
+
+// trade commits what is waiting for the shop in its database: from then on the
+// relay and weir are responsible.
+func (p *producers) trade(ctx context.Context) error {
+	keys, _ := p.take(byShop)
+	for i, key := range keys {
+		tx, err := p.shop.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		err = outbox.Enqueue(ctx, tx, outbox.Envelope{Key: key, Body: []byte(p.bodies[key])})
+		if err = errors.Join(err, tx.Commit()); err != nil {
+			return fmt.Errorf("message %d of the shop: %w", i, err)
+		}
+		p.confirm(byShop, 1)
+	}
+	return nil
+}
+
+// keepRelay starts the relay unless it runs.
+func (p *producers) keepRelay(env ...string) (err error) {
+	if p.relay != nil && p.relay.alive() {
+		return nil
+	}
+	p.relay, err = p.world.start(append(env, "WEIR_NATS_URL=nats://"+p.world.nats), "", "outbox", "relay", "--db", "shop.db")
+	return err
+}
+
+// awaitRelayed returns once the relay has carried everything.
+func (p *producers) awaitRelayed(ctx context.Context) error {
+	return until(ctx, settlePatience, "the relay has carried everything", func() (bool, error) {
+		var n int
+		err := p.shop.QueryRowContext(ctx, `SELECT count(*) FROM weir_outbox WHERE relayed_at IS NULL`).Scan(&n)
+		return n == 0, err
+	})
+}
+
+// handOver hands over all that is waiting, and returns once weir has it as rows.
+func (p *producers) handOver(ctx context.Context) error {
+	sender, count, err := p.startSend()
+	if err != nil {
+		return err
+	}
+	patient, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	p.publish(patient)
+	err = errors.Join(p.finishSend(ctx, sender, count), p.trade(ctx), p.keepRelay())
+	if err != nil {
+		return err
+	}
+	if n := p.left(); n > 0 {
+		return fmt.Errorf("%w: %d messages could not be handed over within %v", ErrFound, n, settlePatience)
+	}
+	if err := p.awaitRelayed(ctx); err != nil {
+		return err
+	}
+	return until(ctx, settlePatience, "every message that was handed over has a row", func() (bool, error) {
+		n, err := p.world.ask(ctx, `SELECT count(*) FROM messages`)
+		return n >= p.made, err
+	})
+}

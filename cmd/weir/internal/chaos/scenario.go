@@ -1,0 +1,213 @@
+package chaos
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"weir/cmd/weir/internal/sandbox"
+	"weir/internal/point"
+	"weir/limiter/sim"
+)
+
+const (
+	// tellWithin is how soon the status table has to say what is wrong, and
+	// tellSlack what a busy machine may add to that.
+	tellWithin = 2 * time.Second
+	tellSlack  = time.Second
+)
+
+// scenario is a fault without a kill: what goes wrong, what the status table
+// says of it, how it ends. That all messages are sent then, each once, is
+// checked after every one.
+type scenario struct {
+	name string
+	// settings are added to those of the world.
+	settings []string
+	// conf changes the API.
+	conf func(*sandbox.Config)
+	// shifted scenarios turn the wall clock, which needs a build with points.
+	shifted bool
+	// owed names the rule without which weir fails here. It is not played until
+	// that is built.
+	owed string
+	// run begins with a daemon that runs and has sent a few messages. It leaves
+	// one that runs, or none.
+	run func(ctx context.Context, w *world) error
+}
+
+// scenarios are all faults. A new rule brings its own here.
+func scenarios() []scenario {
+	return slices.Concat(apiScenarios(), natsScenarios(), diskScenarios(), clockScenarios())
+}
+
+// Scenarios lists the names of the faults that this build can play.
+func Scenarios() []string {
+	var names []string
+	for _, s := range scenarios() {
+		if s.owed == "" && (!s.shifted || point.Built) {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
+// errSkipped is the end of a scenario that this machine does not allow.
+var errSkipped = errors.New("skipped")
+
+// RunScenario plays one fault. Its error wraps ErrFound if weir is at fault.
+func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
+	all := scenarios()
+	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
+	if i < 0 {
+		return fmt.Errorf("there is no scenario %q", name)
+	}
+	dir := filepath.Join(cfg.Dir, strings.Map(letters, name))
+	findings, err := all[i].play(ctx, cfg, dir)
+	if errors.Is(err, errSkipped) {
+		_, err = fmt.Fprintf(cfg.Out, "%s: %v\n", name, err)
+		return errors.Join(err, tidy(dir, 0))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w (%s)", name, err, dir)
+	}
+	if len(findings) > 0 {
+		return fmt.Errorf("%s: %w: %v (%s)", name, ErrFound, findings, dir)
+	}
+	_, err = fmt.Fprintf(cfg.Out, "%s: nothing lost, nothing twice\n", name)
+	return errors.Join(err, tidy(dir, 0))
+}
+
+// letters makes a name fit for a directory.
+func letters(r rune) rune {
+	if strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789", r) {
+		return r
+	}
+	return '-'
+}
+
+func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []finding, err error) {
+	conf := sandbox.Config{
+		Limit: 10 * usual, Rounding: sim.Ceil, Scope: sandbox.PerChannel, Latency: 2 * time.Millisecond, Jitter: 5 * time.Millisecond,
+	}
+	if s.conf != nil {
+		s.conf(&conf)
+	}
+	w, err := newWorld(ctx, cfg, dir, conf)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	w.settings = append(w.settings, s.settings...)
+	if err := w.serve(ctx); err != nil {
+		return nil, err
+	}
+	w.makeSome()
+	if err := errors.Join(w.handOver(ctx), w.awaitSettled(ctx)); err != nil {
+		return nil, fmt.Errorf("before the fault: %w", err)
+	}
+	if err := s.run(ctx, w); err != nil {
+		return nil, err
+	}
+	if err := w.peace(ctx); err != nil {
+		return nil, fmt.Errorf("after the fault: %w", err)
+	}
+	a, err := w.audit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.findings, nil
+}
+
+// some is how many messages are handed over on each way at a time.
+const some = 8
+
+// makeSome makes new messages, to be handed over on every way.
+func (w *world) makeSome() {
+	for _, by := range []way{bySend, byNATS, byShop} {
+		w.make(by, some)
+	}
+}
+
+// feed hands over new messages by weir send, which needs neither daemon nor
+// NATS, and gives their keys.
+func (w *world) feed(ctx context.Context) ([]string, error) {
+	keys := w.make(bySend, some)
+	sender, count, err := w.startSend()
+	if err != nil {
+		return nil, err
+	}
+	return keys, w.finishSend(ctx, sender, count)
+}
+
+// seen is a row of the status table.
+type seen struct{ state, reason string }
+
+func (w *world) status(ctx context.Context, scope string) (s seen, err error) {
+	db, err := w.database()
+	if err != nil {
+		return s, err
+	}
+	var reason sql.NullString
+	err = db.QueryRowContext(ctx, `SELECT state, reason FROM status_readable WHERE scope = ?`, scope).Scan(&s.state, &reason)
+	s.reason = reason.String
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return s, errors.Join(err, db.Close())
+}
+
+const rcs = "bucket:default/rcs"
+
+// awaitStatus returns once the channel rcs is in the state, with a reason that
+// contains the text, as the table has to say soon.
+func (w *world) awaitStatus(ctx context.Context, state, reason string) error {
+	var last seen
+	err := until(ctx, tellWithin+tellSlack, fmt.Sprintf("%s is %s: %s", rcs, state, reason), func() (bool, error) {
+		s, err := w.status(ctx, rcs)
+		last = s
+		return s.state == state && strings.Contains(s.reason, reason), err
+	})
+	if err != nil {
+		err = fmt.Errorf("%w; it is %s: %s", err, last.state, last.reason)
+	}
+	return err
+}
+
+// goesOnOrSays hands over new messages and checks that they go out, or that the
+// status table soon says why they do not.
+func (w *world) goesOnOrSays(ctx context.Context, soon time.Duration) error {
+	keys, err := w.feed(ctx)
+	if err != nil {
+		return err
+	}
+	return until(ctx, soon+tellSlack, "messages go out or the status says why not", func() (bool, error) {
+		known := w.api.Keys("")
+		if slices.ContainsFunc(keys, func(key string) bool { return known[key].Effects > 0 }) {
+			return true, nil
+		}
+		for _, scope := range []string{rcs, "daemon:weir"} {
+			s, err := w.status(ctx, scope)
+			says := s.state != "running" && s.reason != "" && s.state != "stopped" // it runs: that is from before
+			if err != nil || says {
+				return true, err
+			}
+		}
+		return false, nil
+	})
+}
+
+// lasts lets a fault last.
+func lasts(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

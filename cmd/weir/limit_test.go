@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"weir/cmd/weir/internal/sandbox"
+	"weir/limiter/sim"
+	"weir/outbox"
+)
+
+// paced is a scenario that a daemon and the simulation both play: a backlog
+// before a server that is 1.3 s ahead, with answers after 10 ms or so.
+func paced(model sim.Model) sim.Scenario {
+	return sim.Scenario{
+		Model: model, Limit: 120, Window: 2 * time.Second, Rounding: sim.Ceil, Skew: 1300 * time.Millisecond,
+		Leg: 5 * time.Millisecond, Tail: -1, MaxInFlight: 64, Backlog: 720, Traced: true,
+	}
+}
+
+// rigFor makes a rig that serves the scenario's API, and a backlog for its
+// daemon. Several may stand beside each other, as it works in no directory.
+func rigFor(t *testing.T, s sim.Scenario) (r *rig, keys []string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	d := &desk{t: t, dir: dir, env: map[string]string{"WEIR_DATA_DIR": dir}, now: time.Now}
+	r = d.rig(sandbox.Config{
+		Model: s.Model, Limit: s.Limit, Window: s.Window, Rounding: s.Rounding, Skew: s.Skew,
+		Latency: 2 * s.Leg * 3 / 4, Jitter: s.Leg,
+	})
+	r.env["WEIR_CONCURRENCY"] = fmt.Sprint(s.MaxInFlight)
+	keys = keysOf(string(s.Model), s.Backlog)
+	r.send(envelopes(keys)...)
+	return r, keys
+}
+
+// TestADaemonUsesALimitAsTheSimulationSays lets a daemon for each model work at
+// the same time, which takes as long as one of them.
+func TestADaemonUsesALimitAsTheSimulationSays(t *testing.T) {
+	type run struct {
+		sim.Scenario
+		*rig
+		keys []string
+	}
+	var runs []run
+	for _, model := range sim.Models() {
+		s := paced(model)
+		r, keys := rigFor(t, s)
+		runs = append(runs, run{s, r, keys})
+	}
+	for _, r := range runs {
+		r.serve()
+	}
+	for _, r := range runs {
+		r.awaitState(outbox.Sent, len(r.keys))
+		r.wantSent(r.keys...)
+		stats := r.api.Stats()
+		use := shareUsed(stats.Limits[0].Windows, r.Window)
+		saidUse, saidRefused := foretold(r.Scenario)
+		figures := fmt.Sprintf("%s: %.3f of the limit used and %d refused; the simulation says %.3f and %d at most",
+			r.Model, use, stats.Throttled, saidUse, saidRefused)
+		t.Log(figures)
+		// A machine that is busy answers late, and so leaves a part of each
+		// window and takes more time to learn.
+		if use < saidUse-0.15 || stats.Throttled > saidRefused+len(r.keys)/40 {
+			t.Error(figures)
+		}
+	}
+}
+
+// foretold is what the simulation says of a scenario: the share used, on
+// average, and how many are refused at most.
+func foretold(s sim.Scenario) (use float64, refused int) {
+	const seeds = 5
+	for s.Seed = range uint64(seeds) {
+		r := sim.Run(s, sim.NewWeir(s))
+		use += shareUsed(windowsOf(r, s), s.Window) / seeds
+		refused = max(refused, r.Total().Refused)
+	}
+	return use, refused
+}
+
+// windowsOf tells the windows of a simulation as the sandbox does its own.
+func windowsOf(r sim.Result, s sim.Scenario) []sandbox.Window {
+	var windows []sandbox.Window
+	first := r.Trace[0].At
+	for _, a := range r.Trace {
+		start := first + (a.At - first).Truncate(s.Window)
+		if s.Model.Windowed() {
+			start = a.Reset - s.Window
+		}
+		at := time.Unix(0, 0).Add(start)
+		if n := len(windows); n == 0 || at.After(windows[n-1].Start) {
+			windows = append(windows, sandbox.Window{Start: at, Limit: a.Limit})
+		}
+		if a.Allowed {
+			windows[len(windows)-1].Allowed++
+		}
+	}
+	return windows
+}
+
+// shareUsed is how much of what the limit allows was used, from the third
+// window to the last but one: the first two are a cold start, and the backlog
+// ends within the last.
+func shareUsed(windows []sandbox.Window, length time.Duration) float64 {
+	const cold = 2
+	last := len(windows) - 1
+	if last <= cold {
+		return 0
+	}
+	used := 0
+	for _, w := range windows[cold:last] {
+		used += w.Allowed
+	}
+	span := windows[last].Start.Sub(windows[cold].Start)
+	return float64(used) / (float64(windows[last].Limit) * float64(span) / float64(length))
+}

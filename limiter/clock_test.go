@@ -1,0 +1,129 @@
+package limiter_test
+
+import (
+	"testing"
+	"time"
+
+	"weir/limiter"
+	"weir/limiter/sim"
+)
+
+// stepped is a limiter in whose world a clock is set, or the server lies.
+type stepped struct {
+	*limiter.Limiter
+	from   time.Time
+	ours   time.Duration // by which our clock is set then
+	theirs time.Duration // by which the server's clock is set then
+	retry  time.Duration // what every 429 names; 0: the truth
+}
+
+// shift is the time on our clock.
+func (p *stepped) shift(t time.Time) time.Time {
+	if !t.Before(p.from) {
+		return t.Add(p.ours)
+	}
+	return t
+}
+
+func (p *stepped) Grant(now time.Time, urgent bool, n int) (int, time.Time) {
+	granted, at := p.Limiter.Grant(p.shift(now), urgent, n)
+	if !at.IsZero() {
+		at = now.Add(at.Sub(p.shift(now)))
+	}
+	return granted, at
+}
+
+func (p *stepped) Sent(now time.Time) limiter.Ticket { return p.Limiter.Sent(p.shift(now)) }
+
+func (p *stepped) Lost(t limiter.Ticket, now time.Time) { p.Limiter.Lost(t, p.shift(now)) }
+
+func (p *stepped) Answered(t limiter.Ticket, now time.Time, a limiter.Answer) {
+	if !now.Before(p.from) && p.theirs != 0 {
+		if !a.Date.IsZero() {
+			a.Date = a.Date.Add(p.theirs)
+		}
+		if !a.Reset.IsZero() {
+			a.Reset = a.Reset.Add(p.theirs)
+		}
+	}
+	if p.retry > 0 && a.Status == 429 {
+		a.RetryAfter = p.retry
+	}
+	p.Limiter.Answered(t, p.shift(now), a)
+}
+
+func play(t *testing.T, s sim.Scenario, p *stepped) sim.Result {
+	t.Helper()
+	p.Limiter = limiter.New(limiter.Config{MaxInFlight: 64, Reserve: 0.1})
+	s.MaxInFlight = 64
+	r := sim.Run(s, p)
+	if r.Spins > 0 {
+		t.Errorf("Grant named a time that had passed %d times", r.Spins)
+	}
+	return r
+}
+
+func TestWithDateNothingIsSentTooEarlyAfterTwoSeconds(t *testing.T) {
+	for _, skew := range []time.Duration{-5 * second, -1700 * ms, 300 * ms, 5 * second} {
+		for _, window := range []time.Duration{second, 2 * second, 10 * second} {
+			s := sim.Scenario{Limit: 100, Window: window, Skew: skew, Warm: 2 * second, Measured: minute}
+			if r := run(t, s); r.Measured.Refused > 0 {
+				t.Errorf("a server %v ahead, windows of %v: %d refused after the first 2s, want none", skew, window, r.Measured.Refused)
+			}
+		}
+	}
+}
+
+func TestWithoutDateTheEndOfAWindowIsLearnedFromRetryAfter(t *testing.T) {
+	a := newAPI(t)
+	tell := func(ticket limiter.Ticket, status, left, reset int, wait time.Duration) {
+		answer := a.tell(status, 10, left, reset)
+		answer.Date, answer.RetryAfter = time.Time{}, wait
+		a.lim.Answered(ticket, a.now, answer)
+	}
+	tell(a.send(), 200, 5, 40, 0) // by a clock that is 30 s ahead
+	tell(a.send(), 429, 0, 40, 10*time.Second)
+	a.want(0)
+	_, retryAt := a.lim.Grant(a.now, true, 1)
+	if wait := retryAt.Sub(a.now); wait != 10*time.Second {
+		t.Errorf("the next token comes in %v, want the 10s that the server told", wait)
+	}
+	a.pass(10 * time.Second)
+	tell(a.send(), 200, 9, 50, 0)
+	a.want(9)
+}
+
+func TestOurClockThatIsSetCostsAWindowAtMost(t *testing.T) {
+	for _, by := range []time.Duration{-time.Hour, time.Hour} {
+		s := sim.Scenario{Limit: 100, Window: 2 * second, Warm: 8 * second, Measured: minute}
+		r := play(t, s, &stepped{from: at(30 * second), ours: by})
+		if r.Use < 0.93 || r.Measured.Refused > 5 {
+			t.Errorf("set by %v: %.3f used, %d refused; want 0.93 and 5 at most", by, r.Use, r.Measured.Refused)
+		}
+	}
+}
+
+func TestAServersClockThatIsSetIsFollowed(t *testing.T) {
+	for _, by := range []time.Duration{-time.Hour, -10 * second, 10 * second, time.Hour} {
+		s := sim.Scenario{Limit: 100, Window: 2 * second, Warm: 8 * second, Measured: minute}
+		r := play(t, s, &stepped{from: at(30 * second), theirs: by})
+		if r.Use < 0.93 || r.Measured.Refused > 10 {
+			t.Errorf("set by %v: %.3f used, %d refused; want 0.93 and 10 at most", by, r.Use, r.Measured.Refused)
+		}
+	}
+}
+
+func TestARetryAfterThatLiesCostsNoMoreThanAFewRefusals(t *testing.T) {
+	for _, model := range sim.Models() {
+		s := server(model, minute)
+		s.RivalShare = 0.1 // so that there are refusals to lie in
+		s.Warm, s.Measured, s.NoDate = 2*minute, 10*minute, true
+		honest, lied := play(t, s, &stepped{}), play(t, s, &stepped{retry: time.Second})
+		if lied.Use < honest.Use-0.05 || lied.Measured.Refused > 2*honest.Measured.Refused+30 {
+			t.Errorf("%s: %.3f used, %+v; without the lie %.3f, %+v", model, lied.Use, lied.Measured, honest.Use, honest.Measured)
+		}
+	}
+}
+
+// at is a time of the simulation.
+func at(d time.Duration) time.Time { return epoch.Add(d) }

@@ -1,0 +1,117 @@
+package limiter_test
+
+import (
+	"testing"
+	"time"
+
+	"weir/limiter"
+	"weir/limiter/sim"
+)
+
+// refill makes a server known that gives back what was used within its Reset.
+func (a *api) refill() {
+	a.t.Helper()
+	a.open(5, 60)
+	for range 3 {
+		ticket := a.send()
+		a.pass(10 * time.Millisecond)
+		a.answer(ticket, 200, 10, 7, 60)
+		ticket = a.send()
+		a.pass(10 * time.Millisecond)
+		a.answer(ticket, 200, 10, 5, 60)
+	}
+	if s := a.lim.State(a.now); s.Mode != limiter.ModeRefill {
+		a.t.Fatalf("after Remaining rose three times: %+v, want a refill", s)
+	}
+}
+
+func TestRemainingThatRisesThreeTimesInAWindowShowsARefill(t *testing.T) { newAPI(t).refill() }
+
+func TestARefundOfOneShowsNoRefill(t *testing.T) {
+	a := newAPI(t)
+	a.open(5, 60)
+	ticket := a.send()
+	a.pass(10 * time.Millisecond)
+	a.answer(ticket, 200, 10, 6, 60)
+	if s := a.lim.State(a.now); s.Mode != limiter.ModeWindow || s.Remaining != 5 {
+		t.Errorf("after one refund: %+v, want the window with the 5 that are sure", s)
+	}
+	a.want(5)
+}
+
+func TestRefusedRequestsDoNotRaiseTheRefill(t *testing.T) {
+	a := newAPI(t)
+	a.refill()
+	for range 200 { // a known refill of about one per second
+		a.pass(time.Second)
+		if a.ask(1) == 1 {
+			ticket := a.lim.Sent(a.now)
+			a.pass(10 * time.Millisecond)
+			a.answer(ticket, 200, 10, 5, int(a.now.Sub(epoch)/time.Second)+5)
+		}
+	}
+	before := a.lim.State(a.now).Rate
+	for range 50 {
+		_, retryAt := a.lim.Grant(a.now, true, 1)
+		if retryAt.After(a.now) {
+			a.now = retryAt
+			a.ask(1)
+		}
+		ticket := a.lim.Sent(a.now)
+		a.pass(10 * time.Millisecond)
+		a.answer(ticket, 429, 10, 0, int(a.now.Sub(epoch)/time.Second)+10)
+	}
+	if after := a.lim.State(a.now).Rate; before < 0.5 || after > before*1.05 {
+		t.Errorf("the refill was %.3g and is %.3g after refusals, want no more", before, after)
+	}
+}
+
+func TestALimitThatFallsBelowWhatALogHoldsNamesNoTimeThatHasPassed(t *testing.T) {
+	s := sim.Scenario{
+		Model: sim.SlidingLog, Limit: 100, Window: 10 * second, Warm: 40 * second, Measured: 20 * second,
+		Tiers: []sim.Tier{{After: 45 * second, Limit: 10}},
+	}
+	for seed := range uint64(6) {
+		s.Seed = seed
+		run(t, s)
+	}
+}
+
+func TestARefillIsFoundAgainAfterRivalsThatLeftNothing(t *testing.T) {
+	a := newAPI(t)
+	server := sim.NewBucket(100, time.Minute)
+	ask := func() (accepted int) {
+		got, _ := a.lim.Grant(a.now, false, 64)
+		var tickets []limiter.Ticket
+		var answers []limiter.Answer
+		for range got {
+			tickets = append(tickets, a.lim.Sent(a.now))
+			d, status := server.Take(a.now), 429
+			if d.Allowed {
+				accepted, status = accepted+1, 200
+			}
+			answers = append(answers, limiter.Answer{Status: status, Headers: limiter.Headers{
+				Date: a.now.Truncate(time.Second), Limit: d.Limit, Remaining: d.Remaining, Reset: d.Reset.Truncate(time.Second),
+			}})
+		}
+		a.pass(100 * time.Millisecond)
+		for i, ticket := range tickets {
+			a.lim.Answered(ticket, a.now, answers[i])
+		}
+		return accepted
+	}
+	for range 24 {
+		for server.Peek(a.now).Remaining > 15 {
+			server.Take(a.now)
+		}
+		ask()
+		a.pass(10 * time.Minute)
+	}
+	accepted := 0
+	for end := a.now.Add(time.Hour); a.now.Before(end); {
+		accepted += ask()
+	}
+	if accepted < 5700 {
+		t.Errorf("%d requests were accepted in an hour in which 6000 can be: %+v", accepted, a.lim.State(a.now))
+	}
+}
