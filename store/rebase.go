@@ -54,7 +54,9 @@ func (t *tx) rebase(last, next, since, was, step int64) (more bool, err error) {
 		WHERE id > ?1 AND id <= ?2 AND (state = 'pending' OR state = 'retrying' OR state = 'sending')`).
 		Exec(last, next, since, was, step)
 	if err == nil {
-		err = t.query(`SELECT EXISTS (SELECT 1 FROM messages WHERE id > ?)`).QueryRow(next).Scan(&more)
+		var latest int64
+		err = t.query(`SELECT coalesce(max(id), 0) FROM messages`).QueryRow().Scan(&latest)
+		more = latest > next
 	}
 	return more, err
 }
