@@ -29,6 +29,8 @@ type Policy struct {
 	BackoffMax time.Duration
 	// RequestTimeout bounds one request.
 	RequestTimeout time.Duration
+	// Doubted says that the time may be wrong now: nothing is given up by it.
+	Doubted bool
 }
 
 // validate refuses a policy that would try a message for longer than the API

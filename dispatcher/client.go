@@ -171,9 +171,10 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 func (c *Client) Post(
 	ctx context.Context, key APIKey, idempotencyKey string, body []byte, traceparent string,
 ) Answer {
-	a := Answer{StartedAt: c.now()}
+	began := time.Now()
 	call, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	var a Answer
 	var p progress
 	req := c.request(key, idempotencyKey, body, traceparent)
 	// The transport itself, since http.Client would follow redirects.
@@ -182,7 +183,9 @@ func (c *Client) Post(
 		a.takeHeader(resp.StatusCode, resp.Header)
 		err = c.read(resp.Body, &a)
 	}
+	// A step of the clock meanwhile must not part the two: the key's lifetime counts from the start.
 	a.EndedAt = c.now()
+	a.StartedAt = a.EndedAt.Add(-time.Since(began))
 	a.Left = a.Status != 0 || p.left.Load()
 	if err != nil {
 		a.Stopped = ctx.Err() != nil

@@ -38,7 +38,7 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	point.Hit(point.Answered)
 	verdict := judge(answer)
 	seen := d.tellLimiter(x, ticket, answer, verdict)
-	judgement := settle(x.c, answer, verdict, d.cfg.Policy, rand.Float64)
+	judgement := settle(x.c, answer, verdict, d.policy(), rand.Float64)
 
 	d.mu.Lock()
 	d.learn(x, key, answer, &judgement)
@@ -94,6 +94,7 @@ func (d *Dispatcher) tellLimiter(x *delivery, t limiter.Ticket, a Answer, v Verd
 		return LimitSeen{}
 	}
 	h := limiter.ParseHeaders(a.Header, a.RetryAfter)
+	d.cfg.Clock.Heard(x.b.account.scope, a.StartedAt, a.EndedAt, h.Date)
 	x.b.limiter.Answered(t, a.EndedAt, limiter.Answer{Status: a.Status, Headers: h})
 	if h.Reset.IsZero() {
 		return LimitSeen{}

@@ -70,6 +70,9 @@ type Config struct {
 	UserAgent string
 	// Now is the one clock of the process.
 	Now func() time.Time
+	// Clock tells when the time may be wrong, and is told the API's. Defaults to
+	// one that only compares Now with the API's.
+	Clock *Clock
 	// Log takes what operators should know, without keys, bodies and recipients.
 	// Defaults to discarding.
 	Log *slog.Logger
@@ -135,6 +138,9 @@ func New(cfg Config) (*Dispatcher, error) {
 		return nil, err
 	}
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	if cfg.Clock == nil {
+		cfg.Clock = NewClock(cfg.Now)
+	}
 	d := &Dispatcher{
 		cfg:    cfg,
 		seats:  2 * cfg.Concurrency,

@@ -154,7 +154,7 @@ func (s *gates) way(b *bucket, now time.Time) (w way, until time.Time) {
 	for g := range s.of(b) {
 		w = max(w, probe)
 		probing = probing || g.prober != 0
-		if g.Kind == Paused && g.Until.IsZero() {
+		if g.Until.IsZero() && (g.Kind == Paused || g.AtHome()) {
 			return closed, time.Time{}
 		}
 		until = later(until, g.Until)
@@ -168,11 +168,11 @@ func (s *gates) way(b *bucket, now time.Time) (w way, until time.Time) {
 	return w, time.Time{}
 }
 
-// lapsed are the pauses of the bucket whose time is over: no probe is needed.
+// lapsed are the gates of the bucket that end by time alone, without a probe.
 func (s *gates) lapsed(b *bucket, now time.Time) []*gate {
 	var over []*gate
 	for g := range s.of(b) {
-		if g.Kind == Paused && !g.Until.IsZero() && !g.Until.After(now) {
+		if (g.Kind == Paused || g.SetBy == ByClock) && !g.Until.IsZero() && !g.Until.After(now) {
 			over = append(over, g)
 		}
 	}

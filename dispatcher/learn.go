@@ -107,7 +107,7 @@ func (d *Dispatcher) accepted(x *delivery, key APIKey, a Answer) {
 	}
 	x.b.unpaid = 0
 	for g := range d.gates.of(x.b) {
-		if g.Kind == Held && g.Since.Before(a.StartedAt) {
+		if g.Kind == Held && !g.AtHome() && g.Since.Before(a.StartedAt) {
 			d.lower(g, "a message was accepted")
 		}
 	}

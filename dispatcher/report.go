@@ -278,8 +278,8 @@ func (d *Dispatcher) Restore(stored []Gate) {
 			g.Until = earlier(g.Until, now.Add(longestHold))
 		}
 		d.gates.add(g, d.cfg.ProbeInterval)
+		delete(d.gates.unsaved, g.id())
 	}
-	clear(d.gates.unsaved)
 }
 
 func (d *Dispatcher) restorePark(g Gate, now time.Time) {
@@ -297,7 +297,7 @@ func (d *Dispatcher) restorePark(g Gate, now time.Time) {
 func (d *Dispatcher) Reload(stored []Gate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	paused := make(map[gateID]bool)
+	theirs := make(map[gateID]bool) // what only an operator lifts
 	for _, g := range stored {
 		id := g.id()
 		standing := d.gates.find(id)
@@ -313,10 +313,10 @@ func (d *Dispatcher) Reload(stored []Gate) {
 		case standing != nil:
 			d.followWish(standing, g.Until.Equal(g.Since))
 		}
-		paused[id] = g.Kind == Paused
+		theirs[id] = g.liftable()
 	}
 	for _, standing := range d.gates.all() {
-		if standing.Kind == Paused && !paused[standing.id()] {
+		if standing.liftable() && !theirs[standing.id()] {
 			d.lower(standing, "resumed by an operator")
 			delete(d.gates.unsaved, standing.id())
 		}

@@ -117,14 +117,14 @@ func settle(c Claim, a Answer, v Verdict, p Policy, rnd func() float64) Judgemen
 	switch {
 	case v == Refused:
 		j.refuse(c, a)
-	case j.Counted && p.outOfTime(c, now):
+	case j.Counted && p.outOfTime(c, now) && !p.Doubted:
 		j.giveUp(c, a, p)
 	case j.Counted:
 		j.State, j.DueAt = outbox.Retrying, now.Add(p.wait(c, a, v, rnd))
 	default:
 		j.handBack(c, p, now)
 	}
-	if !j.State.Settled() && !mayRepeat(c, c.Scope, p, later(now, j.DueAt)) {
+	if !j.State.Settled() && !p.Doubted && !mayRepeat(c, c.Scope, p, later(now, j.DueAt)) {
 		j.State, j.DueAt = outbox.Unknown, time.Time{}
 	}
 	return j

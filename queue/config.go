@@ -44,6 +44,10 @@ type Config struct {
 	OnWorkLost func()
 	// Now is the daemon's clock. Required.
 	Now func() time.Time
+	// OnTrouble, if set, is called when the embedded server can no longer store
+	// what producers hand over, with the reason, and with an empty one when it can
+	// again. It must not block.
+	OnTrouble func(reason string)
 	// Log takes what the queue has to say; never a payload, a key or a password.
 	// Defaults to silence.
 	Log *slog.Logger
@@ -59,6 +63,9 @@ func (c Config) withDefaults() Config {
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	if c.OnWorkLost == nil {
 		c.OnWorkLost = func() {}
+	}
+	if c.OnTrouble == nil {
+		c.OnTrouble = func(string) {}
 	}
 	if c.Listen == listenOff {
 		c.Listen = ""

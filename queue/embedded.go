@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	// storeSlack is what JetStream may use above the bounds of its streams, so
 	// that a full stream refuses by its own limit, which names it.
 	storeSlack = 64 << 20
+	// maxConnections bounds what producers can make the daemon hold open.
+	maxConnections = 4096
 	// memoryLimit bounds the streams held in memory.
 	memoryLimit = 2 * workMaxBytes
 )
@@ -52,36 +55,56 @@ func producerPermissions() *server.Permissions {
 	}
 }
 
-// embedded is a NATS server in this process.
+// embedded is a NATS server in this process. It can be restarted, see heal.go:
+// connections in process then reach the next one.
 type embedded struct {
-	*server.Server
-	log      *serverLog
 	password string // of its daemon user, which nobody else knows
+	log      *serverLog
+
+	mu sync.Mutex
+	*server.Server
+}
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (e *embedded) InProcessConn() (net.Conn, error) { return e.running().InProcessConn() }
+
+// running is the server of now.
+func (e *embedded) running() *server.Server {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.Server
 }
 
 // startEmbedded runs a server that only this process can reach; see listen.
 func startEmbedded(cfg Config) (*embedded, error) {
-	password := rand.Text()
-	opts, err := embeddedOptions(cfg, password)
+	e := &embedded{password: rand.Text(), log: &serverLog{log: cfg.Log, broken: make(chan string, 1)}}
+	return e, e.start(cfg)
+}
+
+func (e *embedded) start(cfg Config) error {
+	opts, err := embeddedOptions(cfg, e.password)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("queue: start the embedded NATS server: %w", err)
+		return fmt.Errorf("queue: start the embedded NATS server: %w", err)
 	}
-	e := &embedded{Server: srv, log: &serverLog{log: cfg.Log}, password: password}
+	e.log.forget()
 	srv.SetLogger(e.log, false, false)
 	srv.Start()
 	if err := e.log.fatal(); err != nil {
-		e.stop()
-		return nil, fmt.Errorf("queue: start the embedded NATS server in %s: %w", cfg.StoreDir, err)
+		stop(srv)
+		return fmt.Errorf("queue: start the embedded NATS server in %s: %w", cfg.StoreDir, err)
 	}
 	if !srv.ReadyForConnections(startTimeout) {
-		e.stop()
-		return nil, fmt.Errorf("queue: the embedded NATS server in %s is not ready after %v", cfg.StoreDir, startTimeout)
+		stop(srv)
+		return fmt.Errorf("queue: the embedded NATS server in %s is not ready after %v", cfg.StoreDir, startTimeout)
 	}
-	return e, nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.Server = srv
+	return nil
 }
 
 // listen lets producers in. That must wait until the streams are there: what
@@ -90,7 +113,7 @@ func (e *embedded) listen(cfg Config) error {
 	if cfg.Listen == "" {
 		return nil
 	}
-	e.AcceptLoop(make(chan struct{})) // closed when it is done, which is before it returns
+	e.running().AcceptLoop(make(chan struct{})) // closed when it is done, which is before it returns
 	if err := e.log.fatal(); err != nil {
 		return fmt.Errorf("queue: listen on %s for producers: %w: stop what uses this port, or set WEIR_NATS_LISTEN to another address or to off", cfg.Listen, err)
 	}
@@ -107,6 +130,7 @@ func embeddedOptions(cfg Config, password string) (*server.Options, error) {
 		SyncAlways:         true, // a PubAck means that the message is on the disk
 		JetStreamMaxStore:  sendMaxBytes + outcomeMaxBytes + storeSlack,
 		JetStreamMaxMemory: memoryLimit,
+		MaxConn:            maxConnections,
 		Users: []*server.User{
 			{Username: daemonUser, Password: password, AllowedConnectionTypes: map[string]struct{}{inProcess: {}}},
 			{Username: producerUser, Password: cfg.Token, Permissions: producerPermissions()},
@@ -129,17 +153,18 @@ func embeddedOptions(cfg Config, password string) (*server.Options, error) {
 	return opts, nil
 }
 
-// stop ends the server and waits until its files are closed.
-func (e *embedded) stop() {
-	e.Shutdown()
-	e.WaitForShutdown()
+// stop ends a server and waits until its files are closed.
+func stop(srv *server.Server) {
+	srv.Shutdown()
+	srv.WaitForShutdown()
 }
 
 // serverLog passes the server's log on at debug: its lines are about single
 // clients, whom nothing keeps from causing many. What keeps the server from
 // starting is kept as an error, where the server's own log would exit.
 type serverLog struct {
-	log *slog.Logger
+	log    *slog.Logger
+	broken chan string // what a stream could not store, of capacity 1
 
 	mu    sync.Mutex
 	first error
@@ -155,10 +180,16 @@ func (l *serverLog) print(format string, args []any) {
 func (l *serverLog) Noticef(format string, args ...any) { l.print(format, args) }
 
 // Warnf implements server.Logger.
-func (l *serverLog) Warnf(format string, args ...any) { l.print(format, args) }
+func (l *serverLog) Warnf(format string, args ...any) {
+	l.print(format, args)
+	l.notice(format, args)
+}
 
 // Errorf implements server.Logger.
-func (l *serverLog) Errorf(format string, args ...any) { l.print(format, args) }
+func (l *serverLog) Errorf(format string, args ...any) {
+	l.print(format, args)
+	l.notice(format, args)
+}
 
 // Debugf implements server.Logger.
 func (l *serverLog) Debugf(format string, args ...any) { l.print(format, args) }
@@ -180,6 +211,13 @@ func (l *serverLog) Fatalf(format string, args ...any) {
 		}
 	}
 	l.first = fmt.Errorf(format, args...)
+}
+
+// forget begins anew, for another server.
+func (l *serverLog) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.first = nil
 }
 
 func (l *serverLog) fatal() error {

@@ -264,10 +264,14 @@ func newJetStream(nc *nats.Conn) (jetstream.JetStream, error) {
 // Addr is the host:port on which the embedded server takes producers, empty if
 // it does not listen.
 func (q *Queue) Addr() string {
-	if q.server == nil || q.server.Addr() == nil {
+	if q.server == nil {
 		return ""
 	}
-	return q.server.Addr().String()
+	addr := q.server.running().Addr()
+	if addr == nil {
+		return ""
+	}
+	return addr.String()
 }
 
 // Close sends what is still buffered, ends the connection and stops the embedded
@@ -282,7 +286,7 @@ func (q *Queue) Close() error {
 		q.nc.Close()
 	}
 	if q.server != nil {
-		q.server.stop()
+		stop(q.server.running())
 	}
 	if err != nil {
 		return fmt.Errorf("queue: close: last acks and events may be lost: %w", err)

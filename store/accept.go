@@ -9,10 +9,11 @@ import (
 )
 
 // Accept stores messages, in order, and tells what became of each: Accepted,
-// AlreadyThere or Conflict. When it returns, they are on disk.
+// AlreadyThere or Conflict. When it returns, they are on disk. It returns
+// ErrNoRoom while too little of the disk is free.
 func (s *Store) Accept(ctx context.Context, messages []outbox.Message) ([]outbox.Result, error) {
 	results := make([]outbox.Result, len(messages))
-	err := s.writer.do(ctx, func(tx *tx) error {
+	err := s.doNew(ctx, func(tx *tx) error {
 		for i := range messages {
 			var err error
 			if results[i], err = tx.accept(&messages[i]); err != nil {

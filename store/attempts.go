@@ -6,6 +6,10 @@ import (
 	"weir/dispatcher"
 )
 
+// maxAttemptRows is after how many counted attempts all further ones share the
+// last row: the first ones and the latest tell the story.
+const maxAttemptRows = 500
+
 // attempt is one request on the wire, or one claim that died with its daemon.
 type attempt struct {
 	started      time.Time
@@ -16,12 +20,14 @@ type attempt struct {
 	errorMessage string
 	requestID    string
 	limit        dispatcher.LimitSeen
+	earlier      int // counted attempts before this
 }
 
 // attempt adds a row, numbered over all requests of the message. Requests that
 // say nothing about the message itself (throttled, and probes of a gate) share
 // one row while nothing else lies between, so that a long park cannot fill the
-// table: the row shows the latest and counts them all.
+// table: the row shows the latest and counts them all. So do all requests from
+// the 500th counted attempt on, whatever they came to.
 func (t *tx) attempt(message int64, a attempt) error {
 	var durationMS any
 	if a.verdict != dispatcher.Lost {
@@ -31,13 +37,13 @@ func (t *tx) attempt(message int64, a attempt) error {
 		message, a.started.UnixMilli(), durationMS, string(a.verdict), number(a.httpStatus), text(a.errorCode),
 		text(a.errorMessage), text(a.requestID), a.limit.Limit, a.limit.Remaining, millis(a.limit.Reset),
 	}
-	if shared(a.verdict) {
+	if crowded := a.earlier >= maxAttemptRows; crowded || shared(a.verdict) {
 		n, err := t.changed(`
 			UPDATE attempts SET
-				requests = requests + 1, started_at = ?2, duration_ms = ?3, http_status = ?5, error_code = ?6,
+				requests = requests + 1, started_at = ?2, duration_ms = ?3, verdict = ?4, http_status = ?5, error_code = ?6,
 				error_message = ?7, request_id = ?8, rate_limit = ?9, remaining = ?10, reset_at = ?11
-			WHERE message = ?1 AND verdict = ?4
-			  AND number = (SELECT max(number) FROM attempts WHERE message = ?1)`, values...)
+			WHERE message = ?1 AND (verdict = ?4 OR ?12)
+			  AND number = (SELECT max(number) FROM attempts WHERE message = ?1)`, append(values, crowded)...)
 		if err != nil || n == 1 {
 			return err
 		}

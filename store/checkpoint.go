@@ -35,6 +35,9 @@ func (s *Store) RunCheckpoints(ctx context.Context) error {
 		case <-time.After(checkpointEvery):
 		}
 		// Busy means that another process is at it; then there is nothing to do.
-		_, _ = db.ExecContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(PASSIVE)`)
+		var busy, pages, copied int64
+		if err := db.QueryRowContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &pages, &copied); err == nil {
+			s.wal.note((pages-copied)*pageSize, time.Now())
+		}
 	}
 }

@@ -154,10 +154,12 @@ func refuseNetworkFS(dir string) error {
 	return nil
 }
 
+const lockName = "weir.lock"
+
 // takeLock takes weir.lock, a file of its own that is never deleted: closing a
 // descriptor of weir.db itself would drop SQLite's locks.
 func takeLock(ctx context.Context, dir string) (*os.File, error) {
-	path := filepath.Join(dir, "weir.lock")
+	path := filepath.Join(dir, lockName)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("store: opening the lock: %w", err)
@@ -168,8 +170,9 @@ func takeLock(ctx context.Context, dir string) (*os.File, error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("store: locking %s: %w", path, err)
 		}
+		process, _, _ := strings.Cut(string(holder), "\n")
 		return nil, fmt.Errorf("%w: %s belongs to the daemon with process id %s; stop it, or choose another data directory",
-			ErrInUse, dir, strings.TrimSpace(string(holder)))
+			ErrInUse, dir, process)
 	}
 	if err := errors.Join(file.Truncate(0), writeAt(file, strconv.Itoa(os.Getpid())+"\n")); err != nil {
 		return nil, errors.Join(fmt.Errorf("store: writing the lock: %w", err), file.Close())

@@ -88,7 +88,7 @@ func (s *Store) Probe(ctx context.Context, scope string) (asked int64, err error
 	err = s.writer.do(ctx, func(tx *tx) error {
 		asked, err = tx.changed(`
 			UPDATE gates SET until_at = since_at
-			WHERE scope = ? AND kind IN ('held', 'degraded')`, scope)
+			WHERE scope = ? AND kind IN ('held', 'degraded') AND set_by NOT IN ('disk', 'clock', 'nats', 'wal')`, scope)
 		return err
 	})
 	if err != nil {

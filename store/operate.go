@@ -173,12 +173,13 @@ func (s *Store) Pause(ctx context.Context, scope, reason string, until time.Time
 	})
 }
 
-// Resume removes an operator's gate. It reports whether there was one.
+// Resume removes an operator's gate, or the hold of a clock that a person knows
+// to be right. It reports whether there was one.
 func (s *Store) Resume(ctx context.Context, scope string) (resumed bool, err error) {
 	err = s.writer.do(ctx, func(tx *tx) error {
 		n, err := tx.changed(`
 			DELETE FROM gates
-			WHERE scope = ? AND kind = 'paused'`, scope)
+			WHERE scope = ? AND (kind = 'paused' OR (kind = 'held' AND set_by = 'clock'))`, scope)
 		if err != nil {
 			return err
 		}

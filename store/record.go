@@ -50,7 +50,7 @@ func (t *tx) record(epoch int64, r *dispatcher.Record) error {
 	return t.attempt(c.ID, attempt{
 		started: a.StartedAt, duration: a.EndedAt.Sub(a.StartedAt), verdict: j.Verdict,
 		httpStatus: a.Status, errorCode: j.ErrorCode, errorMessage: j.ErrorMessage, requestID: a.RequestID,
-		limit: r.Limit,
+		limit: r.Limit, earlier: c.Attempts,
 	})
 }
 

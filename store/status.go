@@ -27,8 +27,10 @@ func (t *tx) showGates(scope string) error {
 	}
 	_, err := t.query(`
 		UPDATE status SET (state, reason, since_at, until_at) =
-			(SELECT coalesce(max(kind), 'running'), max(reason), coalesce(max(since_at), ?2), max(until_at)
-			 FROM gates WHERE scope = ?1)
+			(SELECT kind, reason, since_at, until_at FROM (
+				SELECT 1 AS stands, kind, reason, since_at, until_at FROM gates WHERE scope = ?1
+				UNION ALL SELECT 0, 'running', NULL, ?2, NULL)
+			 ORDER BY stands DESC, kind DESC, since_at LIMIT 1) -- by name, paused comes after held after degraded
 		WHERE scope = ?1 AND scope LIKE 'daemon:%' AND state <> 'stopped'`).Exec(scope, t.now)
 	return err
 }
@@ -90,7 +92,7 @@ func (s *Store) beat(ctx context.Context) error {
 		}
 		_, err := tx.query(`
 			INSERT INTO meta (name, value) VALUES ('last_seen_at', ?)
-			ON CONFLICT (name) DO UPDATE SET value = excluded.value`).Exec(tx.now)
+			ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)`).Exec(tx.now) // back only by Rebase or SeeAgain
 		return err
 	})
 	if err != nil {

@@ -69,6 +69,12 @@ type Config struct {
 	Instance string
 	// Now is the one clock of the process. Required.
 	Now func() time.Time
+	// MinFree is how much of its disk must be free, in bytes, for something new
+	// to be stored. Zero is no bound.
+	MinFree int64
+	// Doubted, if set, tells that the time may be wrong now: no deadline is
+	// settled meanwhile.
+	Doubted func() bool
 	// RepeatFor is how long after its first ambiguous attempt a message may
 	// be sent again; then it becomes unknown. Only the daemon needs it.
 	RepeatFor time.Duration
@@ -96,6 +102,8 @@ type Store struct {
 	epoch  int64                // 0 beside a daemon
 	feed   atomic.Pointer[Feed] // nil until NewFeed
 	shown  gaugeBoard
+	wal    walWatch
+	files  map[string]file // of the database, as they were opened; nil beside a daemon
 
 	commits atomic.Int64 // that are known, of this process and others
 }
@@ -117,7 +125,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s.lock = lock
-	if err := s.beginEpoch(ctx); err != nil {
+	err = s.beginEpoch(ctx)
+	if err == nil {
+		err = s.rememberFiles()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -167,6 +179,11 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	defer func() {
+		if isFull(err) {
+			err = fmt.Errorf("%w: make space in %s: %w", ErrFull, cfg.Dir, err)
+		}
+	}()
 	if err := ensureDatabase(ctx, cfg.Dir, cfg.Instance); err != nil {
 		return nil, err
 	}
@@ -190,8 +207,10 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	}
 	read.SetMaxOpenConns(4)
 	read.SetMaxIdleConns(4)
-	s := &Store{cfg: cfg, read: read}
-	w := writerConfig{now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite}
+	s := &Store{cfg: cfg, read: read, wal: walWatch{patience: walPatience}}
+	w := writerConfig{
+		now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite, onWaiting: s.noteWaiting,
+	}
 	if cfg.Watch {
 		if s.watch, err = newWatch(cfg.Dir); err != nil {
 			cfg.Log.Info("writes of other processes are looked for by asking", "why", err)
@@ -205,11 +224,12 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	return s, nil
 }
 
-// PRAGMAs stand in the DSN, so that every connection of a pool has them.
+// PRAGMAs stand in the DSN, so that every connection of a pool has them. None of
+// them makes a file: one that is gone is a loss, see WatchFiles.
 const (
-	writerPragmas     = "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-8000&_secure_delete=1&_mutex=no"
-	readerPragmas     = "_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
-	checkpointPragmas = "_busy_timeout=0&_synchronous=FULL&_mutex=no"
+	writerPragmas     = "mode=rw&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-8000&_secure_delete=1&_mutex=no"
+	readerPragmas     = "mode=rw&_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
+	checkpointPragmas = "mode=rw&_busy_timeout=0&_synchronous=FULL&_mutex=no"
 	checkPragmas      = "mode=ro&_busy_timeout=5000&_query_only=1"
 	headerPragmas     = "mode=ro&immutable=1" // without -wal: SQLite makes no file
 )
@@ -220,7 +240,14 @@ func dsn(path, pragmas string) string {
 
 // Close ends the writer after what it has taken and releases the lock.
 func (s *Store) Close() error {
-	err := errors.Join(s.writer.close(), s.read.Close(), s.watch.close())
+	err := s.watch.close()
+	if s.Moved() != nil {
+		// The last connection to close would remove -wal and -shm by their names,
+		// and those may belong to another database now.
+		s.writer.halt()
+	} else {
+		err = errors.Join(err, s.writer.close(), s.read.Close())
+	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
@@ -241,7 +268,7 @@ func (s *Store) Err() error { return s.writer.failure() }
 
 func (s *Store) path() string { return filepath.Join(s.cfg.Dir, fileName) }
 
-// Ping returns once the writer has committed something: it is alive.
+// Ping returns once the writer has committed something: it can write.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.writer.do(ctx, func(*tx) error { return nil })
 }

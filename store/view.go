@@ -208,6 +208,9 @@ func (s *Store) Status(ctx context.Context) (daemon StatusView, buckets []Status
 	if err := s.read.SelectContext(ctx, &rows, `SELECT * FROM status_readable ORDER BY scope`); err != nil {
 		return daemon, nil, fmt.Errorf("store: reading the status: %w", err)
 	}
+	if w := s.notedWaiting(); w != nil {
+		w.overlay(rows)
+	}
 	buckets = []StatusView{}
 	for i := range rows {
 		if strings.HasPrefix(rows[i].Scope, outbox.DaemonScope("")) {

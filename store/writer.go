@@ -34,6 +34,7 @@ type writerConfig struct {
 	log            *slog.Logger
 	afterCommit    func(*committed)
 	onForeignWrite func()
+	onWaiting      func(*Waiting)  // nil: no longer
 	changed        <-chan struct{} // somebody, perhaps we, wrote to a file; nil: nobody tells
 }
 
@@ -56,7 +57,8 @@ type writer struct {
 	err   error // why the database can no longer be written
 	epoch int64 // 0: not guarded
 
-	commits chan struct{} // of capacity 1: full when there was a commit
+	commits  chan struct{} // of capacity 1: full when there was a commit
+	patience patience
 
 	version int64 // PRAGMA data_version: moves when another connection commits; run's alone
 }
@@ -73,10 +75,12 @@ func newWriter(path string, cfg writerConfig) (*writer, error) {
 		stop:   make(chan struct{}),
 		ended:  make(chan struct{}),
 		failed: make(chan struct{}), commits: make(chan struct{}, 1),
+		patience: patience{note: cfg.onWaiting, log: cfg.log},
 	}
+	w.patience.step()
 	// Only this connection: begin asks again by itself, and RunCheckpoints copies
 	// most of the log before its 4000 pages (16 MB) are full.
-	for _, pragma := range []string{`PRAGMA busy_timeout = 1`, `PRAGMA wal_autocheckpoint = 4000`} {
+	for _, pragma := range []string{`PRAGMA busy_timeout = 1`, `PRAGMA wal_autocheckpoint = 4000`, fmt.Sprintf(`PRAGMA journal_size_limit = %d`, walKeeps)} {
 		if err := w.exec(pragma); err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
@@ -135,8 +139,7 @@ func (w *writer) closedError() error {
 }
 
 func (w *writer) close() error {
-	w.once.Do(func() { close(w.stop) })
-	<-w.ended
+	w.halt()
 	var errs []error
 	for _, s := range w.stmts {
 		if s.stmt != nil {
@@ -144,6 +147,19 @@ func (w *writer) close() error {
 		}
 	}
 	return errors.Join(append(errs, w.conn.Close())...)
+}
+
+// halt ends the writer and leaves its connection open.
+func (w *writer) halt() {
+	w.once.Do(func() { close(w.stop) })
+	<-w.ended
+}
+
+// guarded tells whether this is a daemon at work.
+func (w *writer) guarded() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.epoch != 0
 }
 
 // guard makes every later commit check that the epoch is still ours.
@@ -178,6 +194,7 @@ func (w *writer) run() {
 	defer poll.Stop()
 	batch := make([]*work, 0, maxBatch)
 	for {
+		w.patience.step()
 		select {
 		case job := <-w.queue:
 			runtime.Gosched() // whoever is about to queue its work shares this commit
@@ -228,6 +245,7 @@ func (w *writer) commitAll(batch []*work) {
 // process holds the lock: nothing is lost and nobody is told of success.
 func (w *writer) commitPatiently(batch []*work) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		w.patience.step()
 		err := w.failure()
 		if err != nil {
 			return err
@@ -235,10 +253,13 @@ func (w *writer) commitPatiently(batch []*work) error {
 		err = w.commit(batch)
 		switch {
 		case err == nil:
+			w.patience.end()
 			return nil
-		case isCode(err, sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrFull):
-			w.cfg.log.Warn("the database cannot be written now; trying again", "error", err, "in", wait)
-		case errors.Is(err, ErrEpochLost), isCode(err, sqlite3.ErrIoErr, sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrReadonly):
+		case isFull(err) && !w.guarded():
+			return fmt.Errorf("%w: make space: %w", ErrFull, err)
+		case isFull(err), isLocked(err):
+			w.patience.begin(waitReason(err))
+		case isBroken(err):
 			w.fail(err)
 			return err
 		default:
@@ -290,6 +311,10 @@ func (w *writer) begin() error {
 		err := w.exec(`BEGIN IMMEDIATE`)
 		if !isCode(err, sqlite3.ErrBusy) || time.Since(start) > lockPatience || w.failure() != nil {
 			return err
+		}
+		w.patience.step()
+		if time.Since(start) > lockGrace {
+			w.patience.begin(waitReason(err))
 		}
 	}
 }

@@ -178,9 +178,9 @@ func builtinChannels() []string { return []string{"rcs", "email", "default"} }
 func (c *Config) logger(w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.LogLevel}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(foldRepeats(slog.NewJSONHandler(w, options)))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(foldRepeats(slog.NewTextHandler(w, options)))
 }
 
 // fault is one thing that is wrong with the configuration.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,7 +29,10 @@ const sweepEvery = 30 * time.Second
 type daemon struct {
 	cfg        *Config
 	log        *slog.Logger
-	now        func() time.Time
+	clock      *dispatcher.Clock
+	now        func() time.Time // the clock's
+	machine    machine
+	sweepEvery time.Duration
 	store      *store.Store
 	queue      *queue.Queue
 	dispatcher *dispatcher.Dispatcher
@@ -41,7 +45,12 @@ type daemon struct {
 // openDaemon opens everything that can be refused: after it, the daemon runs.
 // What it had opened is closed again when it fails.
 func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error) {
-	d := &daemon{cfg: cfg, now: a.now, log: cfg.logger(a.stderr), foreign: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024)}
+	clock := dispatcher.NewClock(a.now)
+	d := &daemon{
+		cfg: cfg, clock: clock, now: clock.Now, log: cfg.logger(a.stderr), sweepEvery: sweepEvery,
+		foreign: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024),
+	}
+	d.machine.began = clock.Now()
 	for _, warning := range cfg.Warnings {
 		d.log.Warn(warning)
 	}
@@ -69,6 +78,7 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
 		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(), Watch: true,
+		MinFree: d.cfg.MinFree, Doubted: d.doubted,
 		OnSettled: func(outcomes []outbox.Outcome) {
 			select {
 			case d.settled <- outcomes:
@@ -89,7 +99,7 @@ func (d *daemon) openQueue(ctx context.Context) (err error) {
 	d.queue, err = queue.Open(ctx, queue.Config{
 		URL: string(d.cfg.NATSURL), StoreDir: filepath.Join(d.cfg.DataDir, "nats"), Listen: d.cfg.NATSListen,
 		Token: string(d.cfg.NATSToken), Instance: d.cfg.Instance, Channels: d.cfg.Channels(), Now: d.now, Log: d.log,
-		OnWorkLost: d.store.FeedAnew,
+		OnWorkLost: d.store.FeedAnew, OnTrouble: func(reason string) { d.machine.nats.Store(&reason) },
 	})
 	return err
 }
@@ -99,7 +109,7 @@ func (d *daemon) openDispatcher() (err error) {
 	d.dispatcher, err = dispatcher.New(dispatcher.Config{
 		Instance: c.Instance, Accounts: d.accounts(), Source: d.queue, Ledger: d.store, Board: d.store,
 		Policy: d.cfg.policy(), Concurrency: c.Concurrency, ProbeInterval: c.ProbeInterval, DrainTimeout: c.DrainTimeout,
-		BulkReserve: c.BulkReserve, UserAgent: "weir/" + version(), Now: d.now, Log: d.log,
+		BulkReserve: c.BulkReserve, UserAgent: "weir/" + version(), Now: d.now, Clock: d.clock, Log: d.log,
 	})
 	if err != nil {
 		return err
@@ -124,7 +134,11 @@ func (d *daemon) accounts() []dispatcher.Account {
 
 // recover judges what the daemon before left behind, and takes over its gates.
 func (d *daemon) recover(ctx context.Context) error {
-	left, err := d.store.Recover(ctx, d.cfg.policy())
+	// First, since what is judged by time must know whether the time is right.
+	if err := d.lookAtMachine(ctx); err != nil {
+		return err
+	}
+	left, err := d.store.Recover(ctx, d.policy())
 	if err != nil {
 		return err
 	}
@@ -143,7 +157,7 @@ func (d *daemon) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.dispatcher.Restore(gates)
+	d.dispatcher.Restore(slices.DeleteFunc(gates, dispatcher.Gate.AtHome))
 	return nil
 }
 
@@ -171,12 +185,18 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	group.Go(func() error { return d.followOperators(working) })
 	group.Go(func() error { return d.sweep(working) })
+	group.Go(func() error { return d.watchDisk(working) })
+	group.Go(func() error { return d.watchMachine(working) })
+	group.Go(func() error { return d.store.WatchFiles(working) })
 	group.Go(func() error { return d.failWithStore(working) })
-	group.Go(func() error { return d.health.run(working, d.store) })
+	group.Go(func() error { return d.health.run(working, d.store, d.takes) })
 	group.Go(func() error { return d.notifySystemd(working) })
 	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.health.addr(), "epoch", d.store.Epoch())
 
 	err := group.Wait()
+	if moved := d.store.Moved(); moved != nil {
+		err = moved
+	}
 	stopAfter(err) // nil: the operator's wish
 	missed := heart.Wait()
 	if d.store.Err() == nil { // else err says why it cannot beat
@@ -247,7 +267,7 @@ func (d *daemon) followOperators(ctx context.Context) error {
 }
 
 func (d *daemon) sweep(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
+	tick := time.NewTicker(d.sweepEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -255,7 +275,7 @@ func (d *daemon) sweep(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		swept, err := d.store.Sweep(ctx, d.cfg.policy(), d.dispatcher.Working)
+		swept, err := d.store.Sweep(ctx, d.policy(), d.dispatcher.Working)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}

@@ -46,7 +46,7 @@ func (a *app) existing(cmd *cobra.Command) (*Config, error) {
 
 // attach opens the database, a new one if there is none, for as long as use takes.
 func (a *app) attach(ctx context.Context, cfg *Config, use func(ctx context.Context, s *store.Store) error) error {
-	s, err := store.Attach(ctx, store.Config{Dir: cfg.DataDir, Instance: cfg.Instance, Now: a.now, Log: cfg.logger(a.stderr)})
+	s, err := store.Attach(ctx, store.Config{Dir: cfg.DataDir, Instance: cfg.Instance, Now: a.now, Log: cfg.logger(a.stderr), MinFree: cfg.MinFree})
 	if err != nil {
 		return err
 	}

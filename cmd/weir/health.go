@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"time"
 
 	"weir/store"
@@ -48,34 +47,34 @@ func (h *health) close() error {
 	return nil
 }
 
-// run serves until ctx ends.
-func (h *health) run(ctx context.Context, s *store.Store) error {
+// run serves until ctx ends. Takes tells whether new messages are taken.
+func (h *health) run(ctx context.Context, s *store.Store, takes func() bool) error {
 	if h.listener == nil {
 		<-ctx.Done()
 		return nil
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s, "stopped") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s, "stopped", "degraded") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s, true) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s, takes()) })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
-	if err := server.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(limitCrowd(h.listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-// answerHealth says what the status table says of the daemon, which is well
-// unless it is in one of the bad states. A restart cures no trouble with NATS, so
-// that is bad for /readyz only.
-func answerHealth(w http.ResponseWriter, r *http.Request, s *store.Store, bad ...string) {
+// answerHealth says what the status table says of the daemon, or would if it
+// could be written. A restart cures neither a disk nor NATS, so that those are
+// bad for /readyz only.
+func answerHealth(w http.ResponseWriter, r *http.Request, s *store.Store, well bool) {
 	daemon, _, err := s.Status(r.Context())
 	answer := struct {
 		State  string  `json:"state"`
 		Reason *string `json:"reason"`
 	}{daemon.State, daemon.Reason}
 	code := http.StatusOK
-	if err != nil || s.Err() != nil || slices.Contains(bad, daemon.State) {
+	if err != nil || !well || !s.Alive() || daemon.State == "stopped" {
 		code = http.StatusServiceUnavailable
 	}
 	w.Header().Set("Content-Type", "application/json")

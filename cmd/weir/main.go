@@ -36,7 +36,7 @@ func main() {
 		stdin:  os.Stdin,
 		stdout: os.Stdout,
 		stderr: os.Stderr,
-		now:    steadyClock(),
+		now:    point.Now,
 	}
 	os.Exit(a.run(interruptible(context.Background(), signals, os.Exit), os.Args[1:]))
 }
@@ -52,13 +52,4 @@ func interruptible(parent context.Context, signals <-chan os.Signal, exit func(c
 		exit(exitFailed)
 	}()
 	return ctx
-}
-
-// steadyClock returns a clock that reads the wall time once and counts on from
-// there by the monotonic clock, so that a step of the wall clock cannot make
-// messages expire or retries pile up.
-func steadyClock() func() time.Time {
-	start := time.Now()
-	wall := point.Now()
-	return func() time.Time { return wall.Add(time.Since(start)) }
 }

@@ -8,8 +8,8 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 )
 
-// notifySystemd says that the daemon is ready and, while the database can be
-// written, that it lives; without systemd it does nothing.
+// notifySystemd says that the daemon is ready and, while the database's writer
+// is at work or waits as designed, that it lives; without systemd it does nothing.
 func (d *daemon) notifySystemd(ctx context.Context) error {
 	tell := func(state string) {
 		if _, err := sd.SdNotify(false, state); err != nil {
@@ -34,7 +34,7 @@ func (d *daemon) notifySystemd(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if d.store.Ping(ctx) == nil {
+		if d.store.Alive() { // also while it waits for a disk or a lock, which a restart would not mend
 			tell(sd.SdNotifyWatchdog)
 		}
 	}

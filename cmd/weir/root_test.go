@@ -137,17 +137,6 @@ func TestTheFirstSignalEndsTheContextAndTheSecondExitsWithOne(t *testing.T) {
 	})
 }
 
-func TestTheSteadyClockCountsOnFromTheWallTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		now := steadyClock()
-		start := time.Now()
-		time.Sleep(90 * time.Minute)
-		if got, want := now(), start.Add(90*time.Minute); !got.Equal(want) {
-			t.Errorf("got %v, want %v", got, want)
-		}
-	})
-}
-
 func TestTheVersionNamesWhatABugReportNeeds(t *testing.T) {
 	info := &debug.BuildInfo{
 		GoVersion: "go1.26.8",

@@ -1,0 +1,131 @@
+package store_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weir/dispatcher"
+	"weir/outbox"
+	"weir/store"
+)
+
+func TestNoDeadlineIsSettledWhileTheTimeIsDoubted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		doubted := true
+		s, err := store.Open(t.Context(), store.Config{
+			Dir: t.TempDir(), Now: time.Now, RepeatFor: 2 * time.Minute, Doubted: func() bool { return doubted },
+		})
+		must(t, err)
+		defer func() { must(t, s.Close()) }()
+		late, unclear := message("late"), message("unclear")
+		late.ExpiresAt = time.Now().Add(time.Minute)
+		_, err = s.Accept(t.Context(), []outbox.Message{late, unclear})
+		must(t, err)
+		claims, err := s.Claim(t.Context(), "here", []outbox.Ref{{ID: 2, Generation: 1}})
+		must(t, err)
+		done := make(chan error, 1)
+		a := dispatcher.Answer{StartedAt: time.Now(), EndedAt: time.Now()}
+		s.Record(dispatcher.Record{Claim: claims[0], Answer: a, Judgement: cutAt(time.Now())}, func(err error) { done <- err })
+		must(t, <-done)
+
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.RunDeadlines(ctx) }()
+		states := func() (string, string) {
+			l, _ := s.Message(t.Context(), "late")
+			u, _ := s.Message(t.Context(), "unclear")
+			return l.State, u.State
+		}
+		time.Sleep(5 * time.Minute)
+		if l, u := states(); l != "pending" || u != "retrying" {
+			t.Errorf("they are %s and %s in spite of the doubt", l, u)
+		}
+		doubted = false
+		time.Sleep(time.Second)
+		if l, u := states(); l != "expired" || u != "unknown" {
+			t.Errorf("they are %s and %s once the time is known", l, u)
+		}
+		stop()
+		must(t, <-ended)
+	})
+}
+
+func TestSpansAreMovedWithTheClockAndTimesOfDayAreNot(t *testing.T) {
+	for name, step := range map[string]time.Duration{"forward": time.Hour, "back": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			d := openDesk(t, t.TempDir(), &clock{now: start})
+			began := d.Now()
+			later, deadline := message("later"), message("deadline")
+			later.SendAt = d.Now().Add(30 * time.Minute)
+			deadline.ExpiresAt = d.Now().Add(30 * time.Minute)
+			d.put(message("old"), later, deadline)
+			d.exec(`UPDATE messages SET first_attempt_at = 1000, ambiguous_at = 1000 WHERE idempotency_key = 'old'`)
+			d.put(message("retry"))
+			d.record(d.claim("retry"), dispatcher.Answer{}, cutAt(d.Now().Add(time.Minute)))
+			d.Add(time.Second)
+			d.put(message("now"))
+			was := d.Now()
+			d.Add(step)
+			must(t, d.Rebase(t.Context(), began, was, step))
+			wait := func(key string) time.Duration {
+				at, err := time.Parse(time.RFC3339, d.row(key).DueAt)
+				must(t, err)
+				return at.Sub(d.Now())
+			}
+			if w := wait("retry"); w < 50*time.Second || w > time.Minute {
+				t.Errorf("the retry is due in %v, want the minute that it had, less what passed", w)
+			}
+			if w := wait("now"); w > 0 {
+				t.Errorf("what was due at once waits %v", w)
+			}
+			if got, want := d.row("later").DueAt, iso(later.SendAt); got != want {
+				t.Errorf("send_at has become %s, want %s", got, want)
+			}
+			if got, want := val(d.row("deadline").ExpiresAt), iso(deadline.ExpiresAt); got != want {
+				t.Errorf("the deadline has become %s, want %s", got, want)
+			}
+			if n := d.number(`SELECT ambiguous_at + first_attempt_at FROM messages WHERE idempotency_key = 'old'`); n != 2000 {
+				t.Error("an attempt of an earlier run was moved")
+			}
+			ago := d.Now().UnixMilli() - d.number(`SELECT ambiguous_at FROM messages WHERE idempotency_key = 'retry'`)
+			if ago < 1000 || ago > 60_000 {
+				t.Errorf("the attempt of this run lies %d ms back", ago)
+			}
+			if seen, err := d.LastSeen(t.Context()); err != nil || seen.Sub(d.Now()).Abs() > time.Second {
+				t.Errorf("last seen %v (%v), now %v", seen, err, d.Now())
+			}
+		})
+	}
+}
+
+func TestTheLastTimeSeenGoesBackOnlyWhenTheClockIsKnownToHave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var set time.Duration
+		now := func() time.Time { return time.Now().Add(set) }
+		s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Now: now})
+		must(t, err)
+		defer func() { must(t, s.Close()) }()
+		if seen, err := s.LastSeen(t.Context()); err != nil || !seen.IsZero() {
+			t.Errorf("before the first heartbeat: %v, %v", seen, err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.RunHeartbeat(ctx) }()
+		time.Sleep(11 * time.Second)
+		before, err := s.LastSeen(t.Context())
+		must(t, err)
+		set = -time.Hour
+		time.Sleep(10 * time.Second)
+		if seen, _ := s.LastSeen(t.Context()); !seen.Equal(before) {
+			t.Errorf("a heartbeat of a clock that is behind has moved it from %v to %v", before, seen)
+		}
+		must(t, s.SeeAgain(t.Context()))
+		if seen, _ := s.LastSeen(t.Context()); seen.After(now()) {
+			t.Errorf("it is %v, now %v", seen, now())
+		}
+		stop()
+		must(t, <-ended)
+	})
+}

@@ -1,0 +1,27 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// LimitPages makes the database full for its writer at so many pages beyond
+// those that it has. Only the writer may call it: in Config.Now, which it asks in
+// each commit.
+func (s *Store) LimitPages(more int) error {
+	var pages int
+	if err := s.writer.prepared(`PRAGMA page_count`).QueryRow().Scan(&pages); err != nil {
+		return err
+	}
+	return s.writer.exec(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages+more))
+}
+
+// WALPinned is how much of the log must be waiting before people are told.
+const WALPinned = walPinned
+
+// HastenWAL makes people hear at once of a reader that pins the log.
+func (s *Store) HastenWAL() { s.wal.patience = time.Millisecond }
+
+// CloseAnyway closes the connections that Close has left open.
+func (s *Store) CloseAnyway() error { return errors.Join(s.writer.close(), s.read.Close()) }
