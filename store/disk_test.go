@@ -245,6 +245,7 @@ func TestInAProcessWhoseFilesMayNotGrow(t *testing.T) {
 	}
 	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
 	must(t, err)
+	defer func() { _ = s.Close() }()
 	breakGrowth(t)
 	_, err = s.Accept(t.Context(), []outbox.Message{large("a")})
 	if err == nil || !strings.Contains(err.Error(), "I/O error") || errors.Is(err, store.ErrFull) {
