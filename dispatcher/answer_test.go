@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"unicode"
-	"unicode/utf8"
 )
 
 func TestSanitizedTextIsFitForStoring(t *testing.T) {
@@ -25,24 +23,6 @@ func TestSanitizedTextIsFitForStoring(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzTakeBody(f *testing.F) {
-	for _, seed := range []string{accepted, `{"error":"a\u0000\ud800","message":"` + "\xff" + `"}`, "[]", "null", `{"retry_after":null}`} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		var a Answer
-		a.takeBody(body)
-		for _, s := range []string{a.MessageID, a.ErrorCode, a.ErrorMessage, a.RetryAfter, a.RequiredAmount, a.TopupURL} {
-			if s != "" && !a.IsJSON {
-				t.Errorf("%q comes from what is not JSON", s)
-			}
-			if len(s) > maxStored || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-				t.Errorf("%q is not fit for storing", s)
-			}
-		}
-	})
 }
 
 // FuzzMember holds member to what encoding/json reads.

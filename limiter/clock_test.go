@@ -74,6 +74,38 @@ func TestWithDateNothingIsSentTooEarlyAfterTwoSeconds(t *testing.T) {
 	}
 }
 
+func TestAStepOfTheServersClockLeavesNothingOfWhatWasMeasured(t *testing.T) {
+	for _, by := range []time.Duration{-30 * second, 30 * second} {
+		a := newAPI(t)
+		a.open(9, 60)
+		a.pass(second)
+		a.open(8, 60)
+		ticket := a.send()
+		a.pass(10 * ms)
+		answer := a.tell(200, 10, 7, 60)
+		answer.Date, answer.Reset = answer.Date.Add(by), answer.Reset.Add(by)
+		a.lim.Answered(ticket, a.now, answer)
+		if off := (a.lim.State(a.now).ClockOffset - by).Abs(); off > second {
+			t.Errorf("set by %v: the offset is %v off, want 1s at most", by, off)
+		}
+	}
+}
+
+func TestWithoutDateAHugeRetryAfterIsNotBelieved(t *testing.T) {
+	a := newAPI(t)
+	tell := func(ticket limiter.Ticket, status, left, reset int, wait time.Duration) {
+		answer := a.tell(status, 10, left, reset)
+		answer.Date, answer.RetryAfter = time.Time{}, wait
+		a.lim.Answered(ticket, a.now, answer)
+	}
+	tell(a.send(), 429, 0, 10, 10*second)
+	a.pass(10 * second)
+	tell(a.send(), 429, 0, 10, 24*time.Hour) // still the window that should have ended
+	if _, retryAt := a.lim.Grant(a.now, true, 1); retryAt.Sub(a.now) > 15*minute {
+		t.Errorf("the next token comes in %v, want it within 15m", retryAt.Sub(a.now))
+	}
+}
+
 func TestWithoutDateTheEndOfAWindowIsLearnedFromRetryAfter(t *testing.T) {
 	a := newAPI(t)
 	tell := func(ticket limiter.Ticket, status, left, reset int, wait time.Duration) {

@@ -39,6 +39,26 @@ func TestARefundOfOneShowsNoRefill(t *testing.T) {
 	a.want(5)
 }
 
+func TestATokenThatComesBackIsNotLostToThePace(t *testing.T) {
+	a := newAPI(t)
+	a.refill()
+	for range 30 {
+		a.pass(time.Second)
+		if a.ask(1) == 1 {
+			ticket := a.lim.Sent(a.now)
+			a.pass(10 * time.Millisecond)
+			a.answer(ticket, 200, 10, 4, int(a.now.Sub(epoch)/time.Second)+6)
+		}
+	}
+	for range 20 {
+		got, _ := a.lim.Grant(a.now, false, 1)
+		if got != 1 {
+			t.Fatalf("no token is left though all came back: %+v", a.lim.State(a.now))
+		}
+		a.lim.Return(a.now, got)
+	}
+}
+
 func TestRefusedRequestsDoNotRaiseTheRefill(t *testing.T) {
 	a := newAPI(t)
 	a.refill()

@@ -50,9 +50,10 @@ func TestARaisedLimitIsFoundByWhatTricklesOutOfTheReserve(t *testing.T) {
 		t.Fatalf("%d ordinary tokens below the reserve, want none", got)
 	}
 	for got == 0 {
-		if a.now = retryAt; a.now.Sub(epoch) > 40*time.Second {
-			t.Fatal("nothing trickled out of the reserve in 40 s")
+		if !retryAt.After(a.now) || retryAt.Sub(epoch) > 40*time.Second {
+			t.Fatalf("the next token out of the reserve comes at %v, want it ahead and within 40s", retryAt.Sub(epoch))
 		}
+		a.now = retryAt
 		got, retryAt = a.lim.Grant(a.now, false, 50)
 	}
 	ticket = a.lim.Sent(a.now)
@@ -78,6 +79,57 @@ func TestAnAnswerWithoutHeadersIsChargedOnceUntilAReportCountsIt(t *testing.T) {
 	a.pass(time.Millisecond)
 	a.answer(ticket, 200, 10, 6, 60) // was sent later, and counts it
 	a.want(6)
+}
+
+// straddle puts two requests on the wire that arrive in the window after the
+// one that is known, while that has not surely ended.
+func (a *api) straddle() (one, other limiter.Ticket) {
+	a.t.Helper()
+	a.open(9, 10)
+	one, other = a.send(), a.send()
+	a.now = epoch.Add(10*time.Second + 5*time.Millisecond)
+	return one, other
+}
+
+func TestAnAnswerWithoutHeadersIsChargedInTheWindowThatMayHaveCountedIt(t *testing.T) {
+	a := newAPI(t)
+	one, other := a.straddle()
+	a.lim.Answered(other, a.now, limiter.Answer{Status: 200})
+	a.pass(time.Millisecond)
+	a.answer(one, 200, 10, 9, 20)
+	a.want(8)
+}
+
+func TestALostRequestIsChargedInTheWindowThatMayHaveCountedIt(t *testing.T) {
+	a := newAPI(t)
+	one, other := a.straddle()
+	a.lim.Lost(other, a.now)
+	a.pass(time.Millisecond)
+	a.answer(one, 200, 10, 9, 20)
+	a.want(8)
+}
+
+func TestTheAnswerThatOpenedAWindowWithoutHeadersIsChargedBesideAnEarlierReport(t *testing.T) {
+	a := newAPI(t)
+	a.open(9, 10)
+	a.pass(11 * time.Second)
+	one, other := a.send(), a.send()
+	a.pass(time.Millisecond)
+	a.lim.Answered(other, a.now, limiter.Answer{Status: 200})
+	a.answer(one, 200, 10, 9, 20)
+	a.want(8)
+}
+
+func TestAWindowThatAdmitsMoreThanWereLeftIsNotToldAsBelowZero(t *testing.T) {
+	a := newAPI(t)
+	a.open(9, 10)
+	a.pass(11 * time.Second)
+	for range 13 { // the server says nothing of what is left
+		a.lim.Answered(a.send(), a.now, limiter.Answer{Status: 200})
+		if s := a.lim.State(a.now); s.Remaining < 0 {
+			t.Fatalf("%d left is told", s.Remaining)
+		}
+	}
 }
 
 func TestWithHeadersOnRefusalsOnlyTheWindowGoesOnByItsLength(t *testing.T) {

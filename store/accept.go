@@ -28,6 +28,9 @@ func (s *Store) Accept(ctx context.Context, messages []outbox.Message) ([]outbox
 }
 
 func (t *tx) accept(m *outbox.Message) (outbox.Result, error) {
+	if fingerprint, found, err := t.buried(m.Key); err != nil || found {
+		return repeated(m, fingerprint), err
+	}
 	due := t.now
 	if !m.SendAt.IsZero() {
 		due = m.SendAt.UnixMilli()
@@ -52,10 +55,15 @@ func (t *tx) accept(m *outbox.Message) (outbox.Result, error) {
 		WHERE idempotency_key = ?`).QueryRow(m.Key).Scan(&stored); err != nil {
 		return "", err
 	}
+	return repeated(m, stored), nil
+}
+
+// repeated is what m is to the message that has its key.
+func repeated(m *outbox.Message, stored string) outbox.Result {
 	if stored != m.Fingerprint {
-		return outbox.Conflict, nil
+		return outbox.Conflict
 	}
-	return outbox.AlreadyThere, nil
+	return outbox.AlreadyThere
 }
 
 // arrive notes that rows wait at p; a run of equal places is noted once.

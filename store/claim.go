@@ -68,7 +68,8 @@ func (t *tx) claim(epoch int64, scope string, ref outbox.Ref, repeatFor time.Dur
 	c.Traceparent = traceparent.String
 	c.DueAt, c.ExpiresAt = due.Time, expires.Time
 	c.FirstAttemptAt, c.AmbiguousAt = firstAttempt.Time, ambiguous.Time
-	if !c.AmbiguousAt.IsZero() {
+	// Without one, a restore has marked the row: its attempt is taken to have gone here.
+	if !c.AmbiguousAt.IsZero() && ambiguousScope.Valid {
 		c.Scope = ambiguousScope.String
 	}
 	_, err = t.query(`

@@ -13,7 +13,7 @@ import (
 
 // Cancel withdraws a message that waits. It becomes canceled, or unknown if an
 // attempt may have been sent; the state it got is returned. It returns
-// ErrNotFound, or ErrState for a message that is being sent or has settled.
+// ErrNotFound, ErrPurged, or ErrState for a message that is being sent or has settled.
 func (s *Store) Cancel(ctx context.Context, key string) (outbox.State, error) {
 	return s.operate(ctx, key, "cancel", func(tx *tx, m *operated) error {
 		if m.state != outbox.Pending && m.state != outbox.Retrying {
@@ -31,14 +31,17 @@ func (s *Store) Cancel(ctx context.Context, key string) (outbox.State, error) {
 
 // Retry makes a message that was surely not sent (failed, canceled or expired)
 // pending again, as if it were new. It keeps its deadline unless a new one is
-// given; one that has passed must be replaced. It returns ErrNotFound, ErrState
-// or ErrDeadline.
+// given; one that has passed must be replaced. It returns ErrNotFound, ErrState,
+// ErrDeadline, or ErrPurged if its body is no longer kept.
 func (s *Store) Retry(ctx context.Context, key string, deadline time.Time) (outbox.State, error) {
 	return s.operate(ctx, key, "retry", func(tx *tx, m *operated) error {
 		switch m.state {
 		case outbox.Failed, outbox.Canceled, outbox.Expired:
 		default:
 			return ErrState
+		}
+		if m.bodiless {
+			return ErrPurged
 		}
 		if deadline.IsZero() {
 			deadline = m.expires
@@ -64,7 +67,7 @@ const (
 
 // Resolve settles what weir could not know of an unknown message. messageID
 // is the API's, if the person knows it. With MayDuplicate a deadline that has
-// passed no longer counts. It returns ErrNotFound or ErrState.
+// passed no longer counts. It returns ErrNotFound, ErrPurged or ErrState.
 func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID string) (outbox.State, error) {
 	return s.operate(ctx, key, "resolve", func(tx *tx, m *operated) error {
 		if m.state != outbox.Unknown {
@@ -92,10 +95,11 @@ func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID
 
 // operated is the message that a person acts on.
 type operated struct {
-	id      int64
-	state   outbox.State
-	place   place
-	expires time.Time // zero: never
+	id       int64
+	state    outbox.State
+	place    place
+	expires  time.Time // zero: never
+	bodiless bool      // its body is no longer kept
 }
 
 // deadlineAhead is the message's deadline, or zero if it has passed.
@@ -107,7 +111,7 @@ func (m *operated) deadlineAhead(now int64) time.Time {
 }
 
 // operate finds a message and changes it in one transaction. The change
-// returns a bare ErrState or ErrDeadline if that stands in the way.
+// returns a bare ErrState, ErrDeadline or ErrPurged if that stands in the way.
 func (s *Store) operate(ctx context.Context, key, verb string, change func(*tx, *operated) error) (outbox.State, error) {
 	var m operated
 	err := s.writer.do(ctx, func(tx *tx) error {
@@ -117,6 +121,8 @@ func (s *Store) operate(ctx context.Context, key, verb string, change func(*tx, 
 		switch err := change(tx, &m); {
 		case errors.Is(err, ErrState):
 			return fmt.Errorf("%w: cannot %s a message that is %s", ErrState, verb, m.state)
+		case errors.Is(err, ErrPurged):
+			return fmt.Errorf("%w: cannot %s a message without its body", ErrPurged, verb)
 		case errors.Is(err, ErrDeadline):
 			return fmt.Errorf("%w: cannot %s it without a new one", ErrDeadline, verb)
 		case err != nil:
@@ -131,10 +137,11 @@ func (t *tx) find(key string, m *operated) error {
 	var state, lane string
 	var expires nullMillis
 	err := t.query(`
-		SELECT id, state, account, channel, lane, expires_at FROM messages
-		WHERE idempotency_key = ?`).QueryRow(key).Scan(&m.id, &state, &m.place.Account, &m.place.Channel, &lane, &expires)
+		SELECT id, state, account, channel, lane, expires_at, body IS NULL FROM messages
+		WHERE idempotency_key = ?`).QueryRow(key).
+		Scan(&m.id, &state, &m.place.Account, &m.place.Channel, &lane, &expires, &m.bodiless)
 	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("%w with this key", ErrNotFound)
+		return t.findTombstone(key, m)
 	}
 	if err != nil {
 		return fmt.Errorf("store: reading a message: %w", err)

@@ -50,6 +50,8 @@ var (
 	ErrNotFound = errors.New("store: no such message")
 	// ErrState is returned when a message's state does not allow what was asked.
 	ErrState = errors.New("store: not possible in this state")
+	// ErrPurged is returned when what an action needs of a message is no longer kept.
+	ErrPurged = errors.New("store: no longer kept")
 	// ErrDeadline is returned by Retry when the message would have no time left.
 	ErrDeadline = errors.New("store: the message's deadline has passed")
 	// ErrGivenUp is the end of writes that a stopping daemon could not wait for.
@@ -225,7 +227,7 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 // PRAGMAs stand in the DSN, so that every connection of a pool has them. None of
 // them makes a file: one that is gone is a loss, see WatchFiles.
 const (
-	writerPragmas     = "mode=rw&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-8000&_mutex=no"
+	writerPragmas     = "mode=rw&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_txlock=immediate&_cache_size=-8000&_secure_delete=1&_mutex=no"
 	readerPragmas     = "mode=rw&_busy_timeout=5000&_query_only=1&_cache_size=-2000&_mutex=no"
 	checkpointPragmas = "mode=rw&_busy_timeout=0&_synchronous=FULL&_mutex=no"
 	checkPragmas      = "mode=ro&_busy_timeout=5000&_query_only=1"

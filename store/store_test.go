@@ -84,7 +84,12 @@ type foreign struct {
 
 func connect(t *testing.T, dir string) foreign {
 	t.Helper()
-	db, err := sqlx.Open("sqlite3", "file:"+filepath.Join(dir, "weir.db")+"?_busy_timeout=5000&_foreign_keys=1")
+	return connectTo(t, filepath.Join(dir, "weir.db"))
+}
+
+func connectTo(t *testing.T, path string) foreign {
+	t.Helper()
+	db, err := sqlx.Open("sqlite3", "file:"+path+"?_busy_timeout=5000&_foreign_keys=1")
 	if err != nil {
 		t.Fatal(err)
 	}

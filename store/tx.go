@@ -17,6 +17,9 @@ import (
 type tx struct {
 	w   *writer
 	now int64
+	// graves caches whether there are tombstones at all: most databases have
+	// none for their first months, and each message would be looked up there.
+	graves *bool
 	committed
 }
 
@@ -159,6 +162,14 @@ func assign(dest any, column driver.Value) error {
 			*d = int(n)
 			return nil
 		}
+	case *bool:
+		if n, ok := column.(int64); ok {
+			*d = n != 0
+			return nil
+		}
+	case *any:
+		*d = column
+		return nil
 	case *string:
 		if s, ok := column.(string); ok {
 			*d = s

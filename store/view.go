@@ -120,9 +120,16 @@ func (s *Store) Message(ctx context.Context, key string) (MessageView, error) {
 	return m, nil
 }
 
-// Stored is Message as JSON.
+// Stored is Message as JSON or, once its row is gone, its Tombstone.
 func (s *Store) Stored(ctx context.Context, key string) (json.RawMessage, error) {
 	m, err := s.Message(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		kept, err := s.Tombstone(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(kept)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -140,6 +141,13 @@ func (c *Config) checkDurations(wrong *faults) {
 		wrong.add("WEIR_REQUEST_TIMEOUT", "", fmt.Errorf("must be at most %v, not %v: the API must still know a message's key, "+
 			"WEIR_KEY_LIFETIME of %v, when its last retry, after WEIR_RETRY_FOR of %v, ends", longest, c.RequestTimeout, c.KeyLifetime, c.RetryFor))
 	}
+	if !wrong.on("WEIR_KEEP_BODIES") && !wrong.on("WEIR_KEY_LIFETIME") && c.KeepBodies < c.KeyLifetime {
+		wrong.add("WEIR_KEEP_BODIES", "", fmt.Errorf("must not be below WEIR_KEY_LIFETIME, which is %v: "+
+			"a message may be wanted again for as long", c.KeyLifetime))
+	}
+	if !wrong.on("WEIR_KEEP_ROWS") && !wrong.on("WEIR_KEEP_BODIES") && c.KeepRows < c.KeepBodies {
+		wrong.add("WEIR_KEEP_ROWS", "", fmt.Errorf("must not be below WEIR_KEEP_BODIES, which is %v: a body goes with its row", c.KeepBodies))
+	}
 	if !wrong.on("WEIR_BACKOFF_BASE") && !wrong.on("WEIR_BACKOFF_MAX") && c.BackoffBase > c.BackoffMax {
 		wrong.add("WEIR_BACKOFF_BASE", "", fmt.Errorf("must not be above WEIR_BACKOFF_MAX, which is %v", c.BackoffMax))
 	}
@@ -183,10 +191,11 @@ type fault struct {
 }
 
 func (f *fault) Error() string {
+	name := cmp.Or(printable(f.setting), `""`) // a file can have any name in it
 	if f.where == "" {
-		return fmt.Sprintf("%s: %v", f.setting, f.err)
+		return fmt.Sprintf("%s: %v", name, f.err)
 	}
-	return fmt.Sprintf("%s (%s): %v", f.setting, f.where, f.err)
+	return fmt.Sprintf("%s (%s): %v", name, f.where, f.err)
 }
 
 func (f *fault) Unwrap() error { return f.err }

@@ -164,8 +164,8 @@ func TestEachBadValueIsRefusedByTheNameOfItsSetting(t *testing.T) {
 		"WEIR_BULK_RESERVE":    {"-0.1", "0.91", "NaN", "ten"},
 		"WEIR_MIN_FREE":        {"256", "256MB", "0MiB", "-1GiB", "1.5GiB", "1000000TiB"},
 		"WEIR_MAX_PENDING":     {"0", "-1", "none"},
-		"WEIR_KEEP_BODIES":     {"7d"},
-		"WEIR_KEEP_ROWS":       {"0s"},
+		"WEIR_KEEP_BODIES":     {"7d", "23h59m"},
+		"WEIR_KEEP_ROWS":       {"0s", "167h59m"},
 		"WEIR_LOG_LEVEL":       {"trace", "INFO"},
 		"WEIR_LOG_FORMAT":      {"xml"},
 	}
@@ -191,6 +191,7 @@ func TestGoodValuesAtTheEdgesAreTaken(t *testing.T) {
 		{"WEIR_REQUEST_TIMEOUT", "3h59m"},
 		{"WEIR_BACKOFF_BASE", "5m"},
 		{"WEIR_SETTLE_WAIT", "0s"},
+		{"WEIR_KEEP_BODIES", "24h", "WEIR_KEEP_ROWS", "24h"},
 		{"WEIR_BULK_RESERVE", "0.9"},
 		{"WEIR_BULK_RESERVE", "0"},
 		{"WEIR_CONCURRENCY", "1024"},
@@ -210,7 +211,7 @@ func TestGoodValuesAtTheEdgesAreTaken(t *testing.T) {
 
 func TestAllFaultsAreReportedAtOnceAndWhereTheyStand(t *testing.T) {
 	_, err := setup{
-		yaml: "log_level: loud\nkeep_rows: 1h\nconcurency: 3\naccounts:\n  b:\n    url: http://b.example.com\n    limit: both\n    channels: [ok, NO]\n    chanels: x\n",
+		yaml: "log_level: loud\nkeep_rows: 200h\nconcurency: 3\naccounts:\n  b:\n    url: http://b.example.com\n    limit: both\n    channels: [ok, NO]\n    chanels: x\n",
 		env:  map[string]string{"WEIR_MIN_FREE": "lots", "WEIR_NATS_LISTEN": "0.0.0.0:1"},
 		args: []string{"--retry-for=25h", "--concurrency=0"},
 	}.serve(t)

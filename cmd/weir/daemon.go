@@ -180,6 +180,9 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.queue.RunIntake(working, d.store) })
 	group.Go(func() error { return d.store.RunDeadlines(working) })
 	group.Go(func() error { return d.store.RunCheckpoints(working) })
+	group.Go(func() error {
+		return d.store.RunRetention(working, store.Retention{Bodies: d.cfg.KeepBodies, Rows: d.cfg.KeepRows})
+	})
 	group.Go(func() error { return d.followOperators(working) })
 	group.Go(func() error { return d.sweep(working) })
 	group.Go(func() error { return d.watchDisk(working) })

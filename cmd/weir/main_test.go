@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"weir/cmd/weir/internal/sandbox"
 	"weir/outbox"
 	"weir/store"
@@ -29,7 +31,8 @@ func TestMain(m *testing.M) {
 		signal.Ignore(syscall.SIGXFSZ) // a file that may not grow is to be an I/O error
 		main()
 	}
-	os.Exit(m.Run())
+	// A fetch of nats.go ends with its time, a few seconds, not with its connection.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*pullConsumer).fetch.func1"))
 }
 
 // patience is how long anything may take that must happen.

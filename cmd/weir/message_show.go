@@ -37,7 +37,7 @@ func newShowCommand(a *app) *cobra.Command {
 		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
 			report, err := readReport(ctx, s, args[0], withBody)
 			if errors.Is(err, store.ErrNotFound) {
-				return noMessage(args[0])
+				return a.showTombstone(ctx, s, args[0], asJSON)
 			}
 			if err != nil {
 				return err
@@ -49,6 +49,22 @@ func newShowCommand(a *app) *cobra.Command {
 		})
 	}
 	return command
+}
+
+// showTombstone says what is known of a message whose row is no longer kept.
+func (a *app) showTombstone(ctx context.Context, s *store.Store, key string, asJSON bool) error {
+	kept, err := s.Tombstone(ctx, key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return noMessage(key)
+	case err != nil:
+		return err
+	case asJSON:
+		return printJSON(a.stdout, kept)
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s is %s\nonly this is still kept of it, and that no other message may have its key (WEIR_KEEP_ROWS)\n\n%s  %s%s\n",
+		key, kept.State, kept.SettledAt, kept.State, printable(details(labeled("message", kept.MessageID))))
+	return err
 }
 
 func readReport(ctx context.Context, s *store.Store, key string, withBody bool) (r messageReport, err error) {

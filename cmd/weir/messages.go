@@ -228,6 +228,9 @@ func (a *app) operate(
 				text += ": " + why
 			}
 			return errors.New(text)
+		case errors.Is(err, store.ErrPurged):
+			return fmt.Errorf("cannot %s %s, which is %s: its body is no longer kept (WEIR_KEEP_BODIES); if it is still wanted, send it under a new key",
+				cmd.Name(), printable(key), state)
 		case errors.Is(err, store.ErrDeadline):
 			return fmt.Errorf("cannot %s %s, whose deadline has passed: give it a new one with --ttl or --expires-at", cmd.Name(), printable(key))
 		case err != nil:

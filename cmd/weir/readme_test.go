@@ -17,7 +17,7 @@ import (
 )
 
 // documents are what people read. Their links are relative to their folder.
-var documents = []string{"../../README.md", "../../CHANGELOG.md", "../../docs/design.md", "../../docs/performance.md"}
+var documents = []string{"../../README.md", "../../CHANGELOG.md", "../../docs/design.md", "../../docs/guarantees.md", "../../docs/performance.md"}
 
 func readDocument(t *testing.T, path string) string {
 	t.Helper()

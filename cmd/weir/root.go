@@ -53,6 +53,10 @@ func (a *app) commandGroups() []commandGroup {
 			newGatesCommand(a),
 			newRejectedCommand(a),
 		}},
+		{"Keeping it safe:", []*cobra.Command{
+			newBackupCommand(a),
+			newRestoreCommand(a),
+		}},
 		{"Trying it out:", []*cobra.Command{
 			newDemoCommand(a),
 			newSandboxCommand(),
@@ -119,7 +123,7 @@ func (a *app) newRootCommand() *cobra.Command {
 			root.AddCommand(command)
 		}
 	}
-	root.AddCommand(newChaosCommand(a)) // hidden, and so of no group
+	root.AddCommand(newChaosCommand(a), newSoakCommand(a)) // hidden, and so of no group
 	root.InitDefaultCompletionCmd()
 	return root
 }

@@ -61,8 +61,8 @@ func (c *Config) settings() []setting {
 		{"WEIR_BULK_RESERVE", "0.1", "share of the limit that is kept for the high lane, 0 to 0.9", asShare(&c.BulkReserve, 0.9)},
 		{"WEIR_MIN_FREE", "256MiB", "free disk space below which nothing is taken in or sent", asSize(&c.MinFree)},
 		{"WEIR_MAX_PENDING", "", "waiting messages above which the HTTP API refuses more; empty: no bound", asCount(&c.MaxPending, 1<<31-1)},
-		{"WEIR_KEEP_BODIES", "168h", "how long the body of a settled message is kept", asDuration(&c.KeepBodies, time.Millisecond)},
-		{"WEIR_KEEP_ROWS", "2160h", "how long the row of a settled message is kept", asDuration(&c.KeepRows, time.Millisecond)},
+		{"WEIR_KEEP_BODIES", "168h", "how long the body of a settled message is kept; not below WEIR_KEY_LIFETIME", asDuration(&c.KeepBodies, time.Millisecond)},
+		{"WEIR_KEEP_ROWS", "2160h", "how long the row of a settled message is kept; not below WEIR_KEEP_BODIES", asDuration(&c.KeepRows, time.Millisecond)},
 		{"WEIR_LOG_LEVEL", "info", "least level that is logged: debug, info, warn or error", asWord(&c.LogLevel, logLevels)},
 		{"WEIR_LOG_FORMAT", "text", "form of log lines: text or json", asWord(&c.LogFormat, logFormats)},
 	}

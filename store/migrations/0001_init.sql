@@ -42,7 +42,8 @@ CREATE TABLE messages (
   error_code       TEXT,
   error_message    TEXT,
   body             TEXT,
-  CHECK ((settled_at IS NULL) = (state = 'sending' OR state = 'pending' OR state = 'retrying'))
+  CHECK ((settled_at IS NULL) = (state = 'sending' OR state = 'pending' OR state = 'retrying')),
+  CHECK (body IS NOT NULL OR settled_at IS NOT NULL) -- what may still be sent has its body
 ) STRICT;
 
 -- The feed: rows of one lane in their order, due retries apart from fresh messages.
@@ -55,6 +56,10 @@ CREATE INDEX messages_expires   ON messages (expires_at)   WHERE expires_at IS N
 CREATE INDEX messages_ambiguous ON messages (ambiguous_at) WHERE ambiguous_at IS NOT NULL AND state IN ('pending', 'retrying');
 -- Lists of what went wrong.
 CREATE INDEX messages_unsent ON messages (state, id) WHERE settled_at IS NOT NULL AND state <> 'sent';
+-- Retention: bodies to purge, and what is left of messages without theirs. A
+-- message is in one of them at a time, and only once it has settled.
+CREATE INDEX messages_whole ON messages (settled_at) WHERE settled_at IS NOT NULL AND state <> 'unknown' AND body IS NOT NULL;
+CREATE INDEX messages_bare  ON messages (settled_at) WHERE settled_at IS NOT NULL AND state <> 'unknown' AND body IS NULL;
 
 CREATE TABLE attempts (
   message       INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
@@ -88,14 +93,16 @@ CREATE TABLE gates (
 
 CREATE TABLE rejected (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
-  payload     BLOB    NOT NULL,
   size        INTEGER NOT NULL, -- of the whole payload; more than stands here: it was cut
   reason      TEXT    NOT NULL,
-  received_at INTEGER NOT NULL
+  received_at INTEGER NOT NULL,
+  payload     BLOB    NOT NULL  -- last, like the body of a message
 ) STRICT;
 
+-- What stays for ever of a message whose row is gone: enough to refuse another
+-- one with its key.
 CREATE TABLE tombstones (
-  key_hash    TEXT    PRIMARY KEY,
+  key_hash    BLOB    PRIMARY KEY, -- SHA-256 of the idempotency key
   fingerprint TEXT    NOT NULL,
   state       TEXT    NOT NULL,
   message_id  TEXT,
@@ -220,7 +227,7 @@ CREATE VIEW rejected_readable AS SELECT
 FROM rejected;
 
 CREATE VIEW tombstones_readable AS SELECT
-  key_hash, fingerprint, state, message_id,
+  lower(hex(key_hash)) AS key_hash, fingerprint, state, message_id,
   strftime('%Y-%m-%dT%H:%M:%fZ', settled_at / 1000.0, 'unixepoch') AS settled_at
 FROM tombstones;
 

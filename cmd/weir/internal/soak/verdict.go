@@ -1,0 +1,188 @@
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"weir/outbox"
+	"weir/store"
+)
+
+// Verdict is what a soak came to: findings, each with what was found.
+type Verdict struct {
+	findings []finding
+}
+
+// leastSamples is how many looks it takes to tell growth from a storm.
+const leastSamples = 240
+
+// finding is one line of it.
+type finding struct {
+	good       bool
+	name, text string
+}
+
+// Good reports whether nothing was wrong.
+func (v *Verdict) Good() bool {
+	return !slices.ContainsFunc(v.findings, func(f finding) bool { return !f.good })
+}
+
+// Print writes the verdict for people.
+func (v *Verdict) Print(w io.Writer) error {
+	for _, f := range v.findings {
+		mark := "ok "
+		if !f.good {
+			mark = "BAD"
+		}
+		if _, err := fmt.Fprintf(w, "%s  %-12s %s\n", mark, f.name, f.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *Verdict) find(good bool, name, format string, args ...any) {
+	v.findings = append(v.findings, finding{good, name, fmt.Sprintf(format, args...)})
+}
+
+// drain waits until nothing waits any more.
+func (s *soak) drain(ctx context.Context) error {
+	for end := time.Now().Add(drainWithin); pause(ctx, time.Second); {
+		if _, _, err := s.daemon.alive(); err != nil {
+			return err
+		}
+		waiting, err := s.waiting(ctx)
+		if err != nil || waiting == 0 {
+			return err
+		}
+		if time.Now().After(end) {
+			return nil // the verdict names what is left
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *soak) waiting(ctx context.Context) (n int, err error) {
+	err = s.database(ctx, func(db *store.Store) error {
+		daemon, _, err := db.Status(ctx)
+		n = daemon.Pending + daemon.Retrying + daemon.InFlight
+		return err
+	})
+	if n == 0 && s.api.Stats().Executed < len(s.told.keys) {
+		n = 1 // some are on their way from NATS
+	}
+	return n, err
+}
+
+func (s *soak) database(ctx context.Context, use func(*store.Store) error) error {
+	db, err := store.Attach(ctx, store.Config{Dir: s.dataDir(), Now: time.Now})
+	if err != nil {
+		return fmt.Errorf("soak: %w", err)
+	}
+	return errors.Join(use(db), db.Close())
+}
+
+// judge compares what producers were told with the database and the API's books.
+func (s *soak) judge(ctx context.Context) (*Verdict, error) {
+	v := &Verdict{}
+	err := s.database(ctx, func(db *store.Store) error {
+		states, err := s.states(ctx, db)
+		if err != nil {
+			return err
+		}
+		s.judgeMessages(v, states)
+		daemon, _, err := db.Status(ctx)
+		if err != nil {
+			return err
+		}
+		counted := map[outbox.State]int{}
+		for _, m := range states {
+			counted[outbox.State(m.State)]++
+		}
+		good := daemon.Sent == counted[outbox.Sent] && daemon.Failed == counted[outbox.Failed] && daemon.Unknown == counted[outbox.Unknown] &&
+			daemon.Pending == counted[outbox.Pending] && daemon.Retrying == counted[outbox.Retrying] && daemon.InFlight == counted[outbox.Sending]
+		v.find(good, "counts", "the status shows %d sent, %d failed, %d unknown; there are %v", daemon.Sent, daemon.Failed, daemon.Unknown, counted)
+		return nil
+	})
+	s.judgeGrowth(v)
+	return v, err
+}
+
+// states gives every message by its key.
+func (s *soak) states(ctx context.Context, db *store.Store) (map[string]store.MessageView, error) {
+	all := make(map[string]store.MessageView)
+	for filter := (store.Filter{Most: 1000}); ; {
+		page, err := db.Messages(ctx, filter)
+		if err != nil || len(page) == 0 {
+			return all, err
+		}
+		for _, m := range page {
+			all[m.Key] = m
+		}
+		filter.Before = page[len(page)-1].ID
+	}
+}
+
+func (s *soak) judgeMessages(v *Verdict, states map[string]store.MessageView) {
+	var lost, unsent, twice, wrong []string
+	effects := s.api.Keys("")
+	for key := range s.told.keys {
+		m, there := states[key]
+		switch effect := effects[key]; {
+		case !there:
+			lost = append(lost, key)
+		case m.State != string(outbox.Sent):
+			unsent = append(unsent, key+" "+m.State)
+		case effect.Effects == 0 || m.MessageID == nil || *m.MessageID != effect.MessageID:
+			wrong = append(wrong, key)
+		}
+	}
+	for key, effect := range effects {
+		if effect.Effects > 1 {
+			twice = append(twice, key)
+		}
+	}
+	stats := s.api.Stats()
+	v.find(len(s.told.keys) > 0, "accepted", "%d messages; the API had %d requests, executed %d, replayed %d, throttled %d", len(s.told.keys), stats.Requests, stats.Executed, stats.Replayed, stats.Throttled)
+	v.find(len(lost) == 0, "lost", "%d accepted messages have no row%s", len(lost), examples(lost))
+	v.find(len(unsent) == 0, "unsent", "%d are not sent%s", len(unsent), examples(unsent))
+	v.find(len(wrong) == 0, "wrong", "%d are recorded otherwise than the API has them%s", len(wrong), examples(wrong))
+	v.find(len(twice) == 0 && stats.Twice == 0, "twice", "%d took effect twice%s", max(len(twice), stats.Twice), examples(twice))
+	v.find(len(stats.Violations) == 0, "violations", "%d kinds of what must never be sent: %v", len(stats.Violations), stats.Violations)
+}
+
+func examples(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	slices.Sort(keys)
+	return fmt.Sprintf(": %v", keys[:min(5, len(keys))])
+}
+
+// judgeGrowth allows a third and a little more: the database's caches fill, and
+// load differs.
+func (s *soak) judgeGrowth(v *Verdict) {
+	v.find(true, "restarts", "%d, and %d looks at the daemon", s.samples.life, len(s.samples.all))
+	const mib = 1 << 20
+	for _, g := range []struct {
+		name   string
+		of     func(sample) int64
+		spare  int64 // that may be added without meaning anything
+		unit   int64
+		suffix string
+	}{
+		{"memory", func(one sample) int64 { return one.memory }, 24 * mib, mib, " MiB"},
+		{"heap", func(one sample) int64 { return one.heap }, 16 * mib, mib, " MiB"},
+		{"goroutines", func(one sample) int64 { return one.goroutines }, 40, 1, ""},
+		{"descriptors", func(one sample) int64 { return one.descriptors }, 40, 1, ""},
+	} {
+		early, late, most := s.samples.growth(g.of)
+		v.find(late <= early*4/3+g.spare || len(s.samples.all) < leastSamples, g.name, "%d%s early, %d%s late, %d%s at most", early/g.unit, g.suffix, late/g.unit, g.suffix, most/g.unit, g.suffix)
+	}
+	_, _, wal := s.samples.growth(func(one sample) int64 { return one.wal })
+	v.find(wal < 64*mib, "WAL", "%d MiB at most", wal/mib)
+}
