@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,9 +14,10 @@ import (
 
 func TestNoDeadlineIsSettledWhileTheTimeIsDoubted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		doubted := true
+		var doubted atomic.Bool
+		doubted.Store(true)
 		s, err := store.Open(t.Context(), store.Config{
-			Dir: t.TempDir(), Now: time.Now, RepeatFor: 2 * time.Minute, Doubted: func() bool { return doubted },
+			Dir: t.TempDir(), Now: time.Now, RepeatFor: 2 * time.Minute, Doubted: doubted.Load,
 		})
 		must(t, err)
 		defer func() { must(t, s.Close()) }()
@@ -42,7 +44,7 @@ func TestNoDeadlineIsSettledWhileTheTimeIsDoubted(t *testing.T) {
 		if l, u := states(); l != "pending" || u != "retrying" {
 			t.Errorf("they are %s and %s in spite of the doubt", l, u)
 		}
-		doubted = false
+		doubted.Store(false)
 		time.Sleep(time.Second)
 		if l, u := states(); l != "expired" || u != "unknown" {
 			t.Errorf("they are %s and %s once the time is known", l, u)
@@ -102,8 +104,8 @@ func TestSpansAreMovedWithTheClockAndTimesOfDayAreNot(t *testing.T) {
 
 func TestTheLastTimeSeenGoesBackOnlyWhenTheClockIsKnownToHave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var set time.Duration
-		now := func() time.Time { return time.Now().Add(set) }
+		var set atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
 		s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Now: now})
 		must(t, err)
 		defer func() { must(t, s.Close()) }()
@@ -116,7 +118,7 @@ func TestTheLastTimeSeenGoesBackOnlyWhenTheClockIsKnownToHave(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		before, err := s.LastSeen(t.Context())
 		must(t, err)
-		set = -time.Hour
+		set.Store(int64(-time.Hour))
 		time.Sleep(10 * time.Second)
 		if seen, _ := s.LastSeen(t.Context()); !seen.Equal(before) {
 			t.Errorf("a heartbeat of a clock that is behind has moved it from %v to %v", before, seen)
