@@ -171,15 +171,16 @@ func (v *level) room(d demand) (int, time.Time) {
 	return v.evenly(d, n)
 }
 
-// spare is what a lane leaves alone.
+// spare is what a lane leaves alone: of a tiny limit not all, which never comes.
 func (v *level) spare(d demand) float64 {
-	switch {
-	case d.urgent:
+	if d.urgent {
 		return 0
-	case d.share >= busyShare:
-		return min(spared+v.margin, mostSpared*float64(v.limit)) + min(sparedBusy, d.share*float64(v.limit))
 	}
-	return min(spared+v.margin, mostSpared*float64(v.limit))
+	spare := min(spared+v.margin, mostSpared*float64(v.limit))
+	if d.share >= busyShare {
+		spare += min(sparedBusy, d.share*float64(v.limit))
+	}
+	return min(spare, float64(v.limit-1))
 }
 
 // evenly lets ordinary lanes have of n what the pace allows. Above half of the

@@ -59,6 +59,20 @@ func TestATokenThatComesBackIsNotLostToThePace(t *testing.T) {
 	}
 }
 
+func TestALimitOfOneThatRefillsIsNotSparedForEver(t *testing.T) {
+	a := newAPI(t)
+	a.refill()
+	for range 3 {
+		ticket := a.send()
+		a.pass(10 * time.Millisecond)
+		a.answer(ticket, 200, 1, 0, int(a.now.Sub(epoch)/time.Second)+2)
+		a.pass(3 * time.Second)
+	}
+	if got, retryAt := a.lim.Grant(a.now, false, 1); got != 1 {
+		t.Errorf("no token is granted, and the next comes in %v: %+v", retryAt.Sub(a.now), a.lim.State(a.now))
+	}
+}
+
 func TestRefusedRequestsDoNotRaiseTheRefill(t *testing.T) {
 	a := newAPI(t)
 	a.refill()
