@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -70,6 +71,9 @@ func TestSpansAreMovedWithTheClockAndTimesOfDayAreNot(t *testing.T) {
 			d.put(message("now"))
 			was := d.Now()
 			d.Add(step)
+			d.put(message("by the new clock"))
+			d.record(d.claim("by the new clock"), dispatcher.Answer{}, cutAt(d.Now().Add(time.Minute)))
+			d.put(message("at once"))
 			must(t, d.Rebase(t.Context(), began, was, step))
 			wait := func(key string) time.Duration {
 				at, err := time.Parse(time.RFC3339, d.row(key).DueAt)
@@ -78,6 +82,12 @@ func TestSpansAreMovedWithTheClockAndTimesOfDayAreNot(t *testing.T) {
 			}
 			if w := wait("retry"); w < 50*time.Second || w > time.Minute {
 				t.Errorf("the retry is due in %v, want the minute that it had, less what passed", w)
+			}
+			if w := wait("by the new clock"); w != time.Minute {
+				t.Errorf("a retry by the new clock is due in %v, want a minute", w)
+			}
+			if w := wait("at once"); w > 0 {
+				t.Errorf("what came by the new clock waits %v", w)
 			}
 			if w := wait("now"); w > 0 {
 				t.Errorf("what was due at once waits %v", w)
@@ -126,6 +136,34 @@ func TestTheLastTimeSeenGoesBackOnlyWhenTheClockIsKnownToHave(t *testing.T) {
 		must(t, s.SeeAgain(t.Context()))
 		if seen, _ := s.LastSeen(t.Context()); seen.After(now()) {
 			t.Errorf("it is %v, now %v", seen, now())
+		}
+		stop()
+		must(t, <-ended)
+	})
+}
+
+func TestNothingIsPrunedWhileTheTimeIsDoubted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var doubted atomic.Bool
+		doubted.Store(true)
+		s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Now: time.Now, Doubted: doubted.Load})
+		must(t, err)
+		defer func() { must(t, s.Close()) }()
+		_, err = s.Accept(t.Context(), []outbox.Message{message("x")})
+		must(t, err)
+		_, err = s.Cancel(t.Context(), "x")
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.RunRetention(ctx, store.Retention{Bodies: time.Hour, Rows: time.Hour}) }()
+		time.Sleep(5 * time.Hour)
+		if _, err := s.Message(t.Context(), "x"); err != nil {
+			t.Errorf("it is gone in spite of the doubt: %v", err)
+		}
+		doubted.Store(false)
+		time.Sleep(5 * time.Minute)
+		if _, err := s.Message(t.Context(), "x"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("it is there once the time is known: %v", err)
 		}
 		stop()
 		must(t, <-ended)

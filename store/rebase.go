@@ -45,14 +45,16 @@ func (s *Store) Rebase(ctx context.Context, since, was time.Time, step time.Dura
 // rebase moves the rows behind last up to next. It reports whether there are
 // rows behind those.
 func (t *tx) rebase(last, next, since, was, step int64) (more bool, err error) {
-	// A wait that has ended needs no moving, on neither clock.
+	// A wait that has ended needs no moving, on neither clock. Nor does what was
+	// written since the step, by weir send before this process noticed, or by us.
 	_, err = t.query(`
 		UPDATE messages SET
-			due_at           = iif(due_at > min(?4, ?4 + ?5) AND (send_at IS NULL OR due_at <> send_at), due_at + ?5, due_at),
+			due_at           = iif(due_at > min(?4, ?4 + ?5) AND (send_at IS NULL OR due_at <> send_at)
+			                       AND updated_at <= ?4 AND updated_at NOT BETWEEN ?4 + ?5 AND ?6, due_at + ?5, due_at),
 			first_attempt_at = iif(first_attempt_at BETWEEN ?3 AND ?4, first_attempt_at + ?5, first_attempt_at),
 			ambiguous_at     = iif(ambiguous_at     BETWEEN ?3 AND ?4, ambiguous_at     + ?5, ambiguous_at)
 		WHERE id > ?1 AND id <= ?2 AND (state = 'pending' OR state = 'retrying' OR state = 'sending')`).
-		Exec(last, next, since, was, step)
+		Exec(last, next, since, was, step, t.now)
 	if err == nil {
 		var latest int64
 		err = t.query(`SELECT coalesce(max(id), 0) FROM messages`).QueryRow().Scan(&latest)

@@ -62,6 +62,9 @@ type pruning struct {
 
 // prune takes away all that is due.
 func (s *Store) prune(ctx context.Context, keep Retention) error {
+	if s.doubted() {
+		return nil // what is gone does not come back when the clock is right again
+	}
 	now := s.cfg.Now()
 	for _, p := range []pruning{
 		{now.Add(-keep.Bodies).UnixMilli(), bodiesDue, (*tx).purgeBodies},
