@@ -251,7 +251,8 @@ func TestAnEmbeddedNATSWhoseDiskIsFullIsSaidAndHeals(t *testing.T) {
 }
 
 func TestADatabaseThatIsReplacedEndsTheDaemonInOneLine(t *testing.T) {
-	r := newRig(t, sandbox.Config{})
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{})
 	daemon := r.serve()
 	// Of all three this is the one that no connection opens by its name again.
 	if err := os.Rename(r.dir+"/weir.db-shm", r.dir+"/away"); err != nil {
@@ -278,7 +279,8 @@ func (r *rig) wantLastLine(p *process, says string) {
 }
 
 func TestADaemonWhoseDatabaseAnotherHasTakenOverEnds(t *testing.T) {
-	r := newRig(t, sandbox.Config{})
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{})
 	daemon := r.serve()
 	application(t, r.dir+"/weir.db", `UPDATE meta SET value = value + 1 WHERE name = 'epoch'`)
 	if code := daemon.exit(); code != exitFailed {
@@ -308,7 +310,8 @@ func TestAnIOErrorOfTheDatabaseEndsTheDaemonAndTheNextJudges(t *testing.T) {
 }
 
 func TestTheWatchdogIsFedWhileTheDaemonWaitsForALock(t *testing.T) {
-	r := newRig(t, sandbox.Config{})
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{})
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -334,7 +337,8 @@ func TestTheWatchdogIsFedWhileTheDaemonWaitsForALock(t *testing.T) {
 }
 
 func TestADatabaseThatIsLockedForSecondsLosesNothing(t *testing.T) {
-	r := newRig(t, sandbox.Config{Latency: 20 * time.Millisecond})
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{Latency: 20 * time.Millisecond})
 	daemon := r.serve()
 	keys := keysOf("k", 300)
 	r.send(envelopes(keys)...)
@@ -401,9 +405,10 @@ func (r *rig) within(change func(*daemon)) *within {
 }
 
 func TestTheClockSetByAnHourEitherWayLosesNothingAndExpiresNothing(t *testing.T) {
+	t.Parallel()
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		t.Run(step.String(), func(t *testing.T) {
-			r := newRig(t, sandbox.Config{Limit: 100, Window: time.Second, Latency: 10 * time.Millisecond})
+			r := newRigAside(t, sandbox.Config{Limit: 100, Window: time.Second, Latency: 10 * time.Millisecond})
 			w := r.within(func(*daemon) {})
 			keys := keysOf("k", 400)
 			r.send(envelopes(keys)...)
@@ -443,7 +448,8 @@ func TestAGateEndsWhenItWouldHaveAlthoughTheClockWasSetBack(t *testing.T) {
 }
 
 func TestAStartBeforeTheLastTimeSeenSendsNothingUntilAPersonSaysSo(t *testing.T) {
-	r := newRig(t, sandbox.Config{})
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{})
 	r.serve().stop()
 	overdue := strings.Replace(envelope("overdue", rcsBody), `{"idem`, `{"ttl":"1s","idem`, 1)
 	r.send(envelope("k", rcsBody), overdue)

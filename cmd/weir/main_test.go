@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"path/filepath"
 	"weir/cmd/weir/internal/sandbox"
 	"weir/outbox"
 	"weir/store"
@@ -159,6 +160,14 @@ type rig struct {
 func newRig(t *testing.T, cfg sandbox.Config) *rig {
 	t.Helper()
 	return newDesk(t).rig(cfg)
+}
+
+// newRigAside is newRig for a test that runs beside others: the working
+// directory is not its own, so all its paths are absolute.
+func newRigAside(t *testing.T, cfg sandbox.Config) *rig {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	return (&desk{t: t, dir: dir, env: map[string]string{"WEIR_DATA_DIR": dir}, now: time.Now}).rig(cfg)
 }
 
 // rig is newRig for a desk that is there.

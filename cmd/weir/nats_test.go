@@ -23,7 +23,7 @@ type externalNATS struct {
 func newExternalNATS(t *testing.T) *externalNATS {
 	t.Helper()
 	n := &externalNATS{t: t, opts: server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, JetStreamMaxStore: 4 << 30, StoreDir: t.TempDir(),
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, JetStreamMaxStore: 4 << 30, JetStreamMaxMemory: 1 << 30, StoreDir: t.TempDir(),
 	}}
 	n.start()
 	t.Cleanup(n.stop)
