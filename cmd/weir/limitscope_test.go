@@ -10,7 +10,6 @@ import (
 )
 
 func TestALimitThatCountsOtherwiseThanIsSetIsSaid(t *testing.T) {
-	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		set       string
@@ -24,7 +23,7 @@ func TestALimitThatCountsOtherwiseThanIsSetIsSaid(t *testing.T) {
 		{"counted by key, as is set", "key", sandbox.PerKey, "", "seems"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRigAside(t, sandbox.Config{Limit: 150, Window: time.Second, Scope: c.api, Latency: 5 * time.Millisecond, Jitter: 10 * time.Millisecond})
+			r := newRig(t, sandbox.Config{Limit: 150, Window: time.Second, Scope: c.api, Latency: 5 * time.Millisecond, Jitter: 10 * time.Millisecond})
 			write(t, "weir.yaml", "accounts:\n  default:\n    limit: "+c.set+"\n")
 			const each = 300
 			lines := envelopes(keysOf("rcs", each))
