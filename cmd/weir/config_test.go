@@ -276,12 +276,12 @@ func TestAnEmptyConfigFlagIsOneFault(t *testing.T) {
 
 func TestAMalformedFileIsRefusedByLineWithoutQuotingIt(t *testing.T) {
 	for yaml, want := range map[string]string{
-		"log_level: info\nadmin_token: '" + testKey + "\n": "./weir.yaml:2",
-		"log_level: info\nlog_level: warn\n":               "./weir.yaml:2",
-		"admin_token: " + testKey + ": x\n":                "./weir.yaml:1",
-		"admin_token: >" + testKey + "\n":                  "./weir.yaml:1",
-		"admin_token: |\"" + testKey + "\n":                "./weir.yaml:1",
-		"nats_token: {" + testKey + ", " + testKey + "}\n": "./weir.yaml:1",
+		"log_level: info\nadmin_token: '" + testKey + "\n":       "./weir.yaml:2",
+		"log_level: info\nlog_level: warn\n":                     "./weir.yaml:2",
+		"admin_token: " + testKey + ": x\n":                      "./weir.yaml:1",
+		"admin_token: >" + testKey + "\n":                        "./weir.yaml:1",
+		"admin_token: |\"" + testKey + "\n":                      "./weir.yaml:1",
+		"nats_token: {" + testKey + ": 1, " + testKey + ": 2}\n": "./weir.yaml:1",
 		"listen: [a\n":                     "./weir.yaml:1",
 		"- listen\n":                       "./weir.yaml ./weir.yaml:1",
 		"listen: off\n---\nlisten: off\n":  "./weir.yaml",
