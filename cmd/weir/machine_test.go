@@ -38,7 +38,7 @@ func smallDisk(t *testing.T, path string, mib int) {
 }
 
 // fillUp takes all but so many bytes of the disk at path.
-func fillUp(t *testing.T, path string, leave int64) (free func()) {
+func fillUp(t testing.TB, path string, leave int64) (free func()) {
 	t.Helper()
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(path, &fs); err != nil {

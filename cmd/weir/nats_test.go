@@ -15,7 +15,7 @@ import (
 // externalNATS is a NATS server that is not weir's. It can be stopped and
 // started again on its port and its files.
 type externalNATS struct {
-	t    *testing.T
+	t    testing.TB
 	opts server.Options
 	srv  *server.Server
 }
