@@ -87,7 +87,7 @@ func full(path string, leave int64, state, reason string) func(context.Context, 
 		stop := w.meanwhile(ctx)
 		err = errors.Join(w.trade(ctx), w.keepRelay(), w.awaitCommand(ctx, state, reason))
 		if err == nil {
-			err = lasts(ctx, faultLasts)
+			err = w.lasts(ctx)
 		}
 		if err = errors.Join(err, free()); err == nil {
 			err = w.awaitCommand(ctx, "running", "")
@@ -130,7 +130,7 @@ func (w *world) lockFor(ctx context.Context, d time.Duration) error {
 	if _, err := conn.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
 		return err
 	}
-	err = lasts(ctx, d)
+	err = pause(ctx, d)
 	_, ended := conn.ExecContext(ctx, `ROLLBACK`)
 	return errors.Join(err, ended, conn.Close())
 }

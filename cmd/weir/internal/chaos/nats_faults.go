@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -24,6 +25,7 @@ func natsScenarios() []scenario {
 		{name: "NATS: embedded store emptied", run: damaged(eachFile(func(data []byte) []byte { return nil }))},
 		{name: "NATS: embedded store with flipped bits", run: damaged(eachFile(flip))},
 		{name: "NATS: embedded store full of junk", run: damaged(eachFile(func(data []byte) []byte { return []byte(strings.Repeat("junk\n", 1000)) }))},
+		{name: "NATS: embedded store wiped under the running daemon", run: wipedWhileRunning},
 		{name: "NATS: external server stopped and restarted", run: natsRestarted},
 		{name: "NATS: external server cannot be reached for a while", run: natsUnreachable},
 	}
@@ -48,6 +50,15 @@ func damaged(spoil func(dir string) error) func(context.Context, *world) error {
 		}
 		return w.goesOnOrSays(ctx, tellWithin)
 	}
+}
+
+// wipedWhileRunning takes the NATS store from a daemon that works with it.
+func wipedWhileRunning(ctx context.Context, w *world) error {
+	if err := os.RemoveAll(filepath.Join(w.dir, "data", "nats")); err != nil {
+		return err
+	}
+	w.makeSome()
+	return errors.Join(w.handOver(ctx), w.mustLive())
 }
 
 // eachFile rewrites every file below a directory.
@@ -117,7 +128,7 @@ func (w *world) away(ctx context.Context, soon time.Duration) error {
 	if err := w.goesOnOrSays(ctx, soon); err != nil {
 		return err
 	}
-	return lasts(ctx, 2*faultLasts)
+	return w.lasts(ctx)
 }
 
 func natsRestarted(ctx context.Context, w *world) error {

@@ -246,8 +246,16 @@ func (w *world) goesOnOrSays(ctx context.Context, soon time.Duration) error {
 	})
 }
 
+// faultLasts is how long a fault lasts unless Config says more: long enough for
+// gates, probes and retries.
+const faultLasts = 1500 * time.Millisecond
+
 // lasts lets a fault last.
-func lasts(ctx context.Context, d time.Duration) error {
+func (w *world) lasts(ctx context.Context) error {
+	return pause(ctx, max(faultLasts, w.cfg.FaultLasts))
+}
+
+func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
