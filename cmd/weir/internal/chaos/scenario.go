@@ -35,8 +35,9 @@ type scenario struct {
 	disks []disk
 	// conf changes the API.
 	conf func(*sandbox.Config)
-	// shifted scenarios turn the wall clock, which needs a build with points.
-	shifted bool
+	// pointed scenarios turn the wall clock or kill at a place, which needs a build
+	// with points.
+	pointed bool
 	// owed names the rule without which weir fails here. It is not played until
 	// that is built.
 	owed string
@@ -47,14 +48,14 @@ type scenario struct {
 
 // scenarios are all faults. A new rule brings its own here.
 func scenarios() []scenario {
-	return slices.Concat(apiScenarios(), natsScenarios(), diskScenarios(), clockScenarios())
+	return slices.Concat(apiScenarios(), natsScenarios(), diskScenarios(), clockScenarios(), upkeepScenarios())
 }
 
 // Scenarios lists the names of the faults that this build can play.
 func Scenarios() []string {
 	var names []string
 	for _, s := range scenarios() {
-		if s.owed == "" && (!s.shifted || point.Built) {
+		if s.owed == "" && (!s.pointed || point.Built) {
 			names = append(names, s.name)
 		}
 	}

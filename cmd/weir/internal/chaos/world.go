@@ -49,6 +49,7 @@ type world struct {
 	// what their keys begin with.
 	otherEnds map[string][]string
 	ends      []func()      // what else is closed at the end
+	forgets   bool          // attempts may be missing: rows were pruned, or a backup was restored
 	told      time.Duration // the longest that the status took to tell of a fault
 	*producers
 }
