@@ -123,9 +123,12 @@ func (w *world) moveTo(ctx context.Context, address string) error {
 	return w.serve(ctx)
 }
 
-// away hands over by weir send while NATS is away, and waits for the status.
-func (w *world) away(ctx context.Context, soon time.Duration) error {
-	if err := w.goesOnOrSays(ctx, soon); err != nil {
+// away hands over by weir send while NATS is away, which the status has to say.
+func (w *world) away(ctx context.Context) error {
+	if err := w.awaitCommand(ctx, "degraded", "NATS is out of reach"); err != nil {
+		return err
+	}
+	if _, err := w.feed(ctx); err != nil {
 		return err
 	}
 	return w.lasts(ctx)
@@ -150,7 +153,7 @@ func natsRestarted(ctx context.Context, w *world) error {
 	}
 	nats.Shutdown()
 	nats.WaitForShutdown()
-	failed := w.away(ctx, tellWithin)
+	failed := w.away(ctx)
 	if nats, err = natsServer(store, address); err != nil {
 		return err
 	}
@@ -181,14 +184,10 @@ func natsUnreachable(ctx context.Context, w *world) error {
 		return err
 	}
 	cable.cut(true)
-	err = w.away(ctx, silenceTells)
+	err = w.away(ctx)
 	cable.cut(false)
 	return err
 }
-
-// silenceTells is how long a connection may be silent until that means that it
-// is dead: up to three pings that were not answered.
-const silenceTells = 6 * time.Second
 
 // cable carries connections to an address, until it is cut: then they neither
 // end nor get through, as with a network that drops every packet.
