@@ -69,7 +69,11 @@ func (a *app) chaos(cmd *cobra.Command, cfg chaos.Config, scenarios []string) (e
 	if len(scenarios) > 0 {
 		var failed []error
 		for _, name := range scenarios {
-			failed = append(failed, chaos.RunScenario(cmd.Context(), cfg, name))
+			err := chaos.RunScenario(cmd.Context(), cfg, name)
+			if errors.Is(err, chaos.ErrSkipped) {
+				_, err = fmt.Fprintln(a.stdout, err)
+			}
+			failed = append(failed, err)
 		}
 		return errors.Join(failed...)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -61,7 +62,9 @@ func apiScenarios() []scenario {
 		all = append(all, scenario{
 			name: fmt.Sprintf("API: its clock is off by %d years", years),
 			conf: func(c *sandbox.Config) { c.Skew = years * 365 * 24 * time.Hour },
-			run:  func(ctx context.Context, w *world) error { return w.goesOnOrSays(ctx, tellWithin) },
+			run: func(ctx context.Context, w *world) error {
+				return errors.Join(w.awaitCommand(ctx, "degraded", "the API's clock differs"), w.goesOnOrSays(ctx, tellWithin))
+			},
 		})
 	}
 	return all

@@ -45,7 +45,7 @@ func (w *world) mount(d disk) error {
 		return err
 	}
 	if err := syscall.Mount("none", path, "tmpfs", 0, fmt.Sprintf("mode=700,size=%dm", d.mib)); err != nil {
-		return fmt.Errorf("%w: mounting takes other rights: %w", errSkipped, err)
+		return fmt.Errorf("%w: mounting takes other rights: %w", ErrSkipped, err)
 	}
 	w.atEnd(func() { _ = syscall.Unmount(path, syscall.MNT_DETACH) })
 	return nil
@@ -202,7 +202,7 @@ func readOnly(ctx context.Context, w *world) error {
 	data := filepath.Join(w.dir, "data")
 	err := syscall.Mount(data, data, "", syscall.MS_BIND, "")
 	if err != nil {
-		return fmt.Errorf("%w: mounting takes other rights: %w", errSkipped, err)
+		return fmt.Errorf("%w: mounting takes other rights: %w", ErrSkipped, err)
 	}
 	defer func() { _ = syscall.Unmount(data, syscall.MNT_DETACH) }()
 	if err := syscall.Mount("", data, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {

@@ -62,10 +62,12 @@ func Scenarios() []string {
 	return names
 }
 
-// errSkipped is the end of a scenario that this machine does not allow.
-var errSkipped = errors.New("skipped")
+// ErrSkipped is returned, wrapped, by RunScenario for a fault that this machine
+// does not let anybody play.
+var ErrSkipped = errors.New("skipped")
 
-// RunScenario plays one fault. Its error wraps ErrFound if weir is at fault.
+// RunScenario plays one fault. Its error wraps ErrFound if weir is at fault, and
+// ErrSkipped if nothing was played.
 func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
 	all := scenarios()
 	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
@@ -74,9 +76,8 @@ func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
 	}
 	dir := filepath.Join(cfg.Dir, strings.Map(letters, name))
 	findings, told, err := all[i].play(ctx, cfg, dir)
-	if errors.Is(err, errSkipped) {
-		_, err = fmt.Fprintf(cfg.Out, "%s: %v\n", name, err)
-		return errors.Join(err, tidy(dir, 0))
+	if errors.Is(err, ErrSkipped) {
+		return errors.Join(fmt.Errorf("%s: %w", name, err), tidy(dir, 0))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w (%s)", name, err, dir)
