@@ -57,7 +57,7 @@ func (s setup) serve(t *testing.T) (*Config, error) {
 	return a.serveConfig(flags)
 }
 
-func write(t *testing.T, path, text string) string {
+func write(t testing.TB, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -145,3 +145,22 @@ func TestASignalDuringTheStartIsNoFailure(t *testing.T) {
 		t.Errorf("exit %d; it says:\n%s", code, stderr.String())
 	}
 }
+
+func TestWhatMayHaveBeenSentToOneAPIIsNotSentToAnother(t *testing.T) {
+	r := newRig(t, sandbox.Config{Faults: []sandbox.Fault{{Kind: sandbox.CutAfter}}})
+	daemon := r.serve()
+	r.send(envelope("maybe", rcsBody))
+	await(t, "an attempt may have been sent", func() bool {
+		return r.ask(`SELECT count(*) FROM messages WHERE ambiguous_at IS NOT NULL`) == 1
+	})
+	daemon.stop()
+	other := r.desk.rig(sandbox.Config{}) // the base URL is another from now on
+	other.send(envelope("fresh", rcsBody))
+	other.serve()
+	other.awaitState(outbox.Sent, 1)
+	other.awaitState(outbox.Unknown, 1)
+	other.wantSent("fresh")
+	if m := other.messages()["maybe"]; !strings.Contains(shown(m.ErrorMessage), "the API that this account had before") {
+		t.Errorf("maybe is %s: %s", m.State, shown(m.ErrorMessage))
+	}
+}
