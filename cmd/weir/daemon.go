@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"weir/cmd/weir/internal/metrics"
 	"weir/dispatcher"
-	"weir/outbox"
 	"weir/queue"
 	"weir/store"
 )
@@ -38,8 +38,9 @@ type daemon struct {
 	dispatcher *dispatcher.Dispatcher
 	feed       *store.Feed
 	health     *health
-	foreign    chan struct{}         // another process wrote to the database
-	settled    chan []outbox.Outcome // to be announced
+	metrics    *metrics.Metrics
+	foreign    chan struct{}        // another process wrote to the database
+	settled    chan []store.Settled // to be announced
 }
 
 // openDaemon opens everything that can be refused: after it, the daemon runs.
@@ -48,7 +49,8 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 	clock := dispatcher.NewClock(a.now)
 	d := &daemon{
 		cfg: cfg, clock: clock, now: clock.Now, log: cfg.logger(a.stderr), sweepEvery: sweepEvery,
-		foreign: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024),
+		foreign: make(chan struct{}, 1), settled: make(chan []store.Settled, 1024),
+		metrics: metrics.New(version()),
 	}
 	d.machine.began = clock.Now()
 	for _, warning := range cfg.Warnings {
@@ -79,9 +81,10 @@ func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
 		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(), Watch: true,
 		MinFree: d.cfg.MinFree, Doubted: d.doubted,
-		OnSettled: func(outcomes []outbox.Outcome) {
+		OnSettled: func(settled []store.Settled) {
+			d.metrics.Settled(settled)
 			select {
-			case d.settled <- outcomes:
+			case d.settled <- settled:
 			default: // events are best effort; the writer must not wait for them
 			}
 		},
@@ -110,10 +113,12 @@ func (d *daemon) openDispatcher() (err error) {
 		Instance: c.Instance, Accounts: d.accounts(), Source: d.queue, Ledger: d.store, Board: d.store,
 		Policy: d.cfg.policy(), Concurrency: c.Concurrency, ProbeInterval: c.ProbeInterval, DrainTimeout: c.DrainTimeout,
 		BulkReserve: c.BulkReserve, UserAgent: "weir/" + version(), Now: d.now, Clock: d.clock, Log: d.log,
+		Observe: d.metrics.Observe,
 	})
 	if err != nil {
 		return err
 	}
+	d.metrics.Watch(metrics.Config{Store: d.store, Takes: d.takes, QueueTrouble: d.queueTrouble, Log: d.log})
 	d.feed = d.store.NewFeed(store.FeedConfig{Queue: d.queue, Channels: c.Channels(), Gated: d.dispatcher.Gated})
 	return nil
 }
@@ -189,7 +194,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.watchMachine(working) })
 	group.Go(func() error { return d.store.WatchFiles(working) })
 	group.Go(func() error { return d.failWithStore(working) })
-	group.Go(func() error { return d.health.run(working, d.store, d.takes) })
+	group.Go(func() error { return d.health.run(working, d.store, d.takes, d.metricsHandler()) })
 	group.Go(func() error { return d.notifySystemd(working) })
 	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.health.addr(), "epoch", d.store.Epoch())
 
@@ -221,31 +226,6 @@ func (d *daemon) close() error {
 		errs = append(errs, d.health.close())
 	}
 	return errors.Join(errs...)
-}
-
-// announce publishes the outcomes of settled messages until ctx ends, and then
-// what is left.
-func (d *daemon) announce(ctx context.Context) {
-	for {
-		select {
-		case outcomes := <-d.settled:
-			d.publish(outcomes)
-			continue
-		case <-ctx.Done():
-		}
-		select {
-		case outcomes := <-d.settled:
-			d.publish(outcomes)
-		default:
-			return
-		}
-	}
-}
-
-func (d *daemon) publish(outcomes []outbox.Outcome) {
-	for _, o := range outcomes {
-		d.queue.PublishOutcome(o)
-	}
 }
 
 // followOperators takes over the gates that commands of other processes set.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 	"weir/store"
 )
 
-// health answers /healthz and /readyz on WEIR_LISTEN.
+// health answers /healthz, /readyz and /metrics on WEIR_LISTEN.
 type health struct {
 	listener net.Listener // nil: off
 }
@@ -48,7 +49,7 @@ func (h *health) close() error {
 }
 
 // run serves until ctx ends. Takes tells whether new messages are taken.
-func (h *health) run(ctx context.Context, s *store.Store, takes func() bool) error {
+func (h *health) run(ctx context.Context, s *store.Store, takes func() bool, metrics http.Handler) error {
 	if h.listener == nil {
 		<-ctx.Done()
 		return nil
@@ -56,6 +57,7 @@ func (h *health) run(ctx context.Context, s *store.Store, takes func() bool) err
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s, true) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { answerHealth(w, r, s, takes()) })
+	mux.Handle("GET /metrics", metrics)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.Serve(limitCrowd(h.listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
@@ -81,4 +83,23 @@ func answerHealth(w http.ResponseWriter, r *http.Request, s *store.Store, well b
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(answer) // a reader that has gone needs no answer
+}
+
+// metricsHandler serves the metrics: to everybody on loopback, beyond it to
+// those with the token, since account names and the traffic are nobody else's
+// business.
+func (d *daemon) metricsHandler() http.Handler {
+	served := d.metrics.Handler(d.log)
+	if !beyondLoopback(d.cfg.Listen) {
+		return served
+	}
+	want := []byte("Bearer " + string(d.cfg.AdminToken))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "the metrics need the admin token: Authorization: Bearer …", http.StatusUnauthorized)
+			return
+		}
+		served.ServeHTTP(w, r)
+	})
 }
