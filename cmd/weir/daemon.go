@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weir/cmd/weir/internal/metrics"
+	"weir/cmd/weir/internal/tracing"
 	"weir/dispatcher"
 	"weir/queue"
 	"weir/store"
@@ -39,6 +40,7 @@ type daemon struct {
 	feed       *store.Feed
 	health     *health
 	metrics    *metrics.Metrics
+	tracer     *tracing.Tracer      // nil: no traces
 	foreign    chan struct{}        // another process wrote to the database
 	settled    chan []store.Settled // to be announced
 }
@@ -69,6 +71,9 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 		return nil, err
 	}
 	if err := d.openQueue(ctx); err != nil {
+		return nil, err
+	}
+	if d.tracer, err = openTracer(ctx, a.getenv, cfg, d.log); err != nil {
 		return nil, err
 	}
 	if err := d.openDispatcher(); err != nil {
@@ -109,11 +114,15 @@ func (d *daemon) openQueue(ctx context.Context) (err error) {
 
 func (d *daemon) openDispatcher() (err error) {
 	c := d.cfg
+	observe := d.metrics.Observe
+	if d.tracer != nil {
+		observe = d.tracer.Observe(observe)
+	}
 	d.dispatcher, err = dispatcher.New(dispatcher.Config{
 		Instance: c.Instance, Accounts: d.accounts(), Source: d.queue, Ledger: d.store, Board: d.store,
 		Policy: d.cfg.policy(), Concurrency: c.Concurrency, ProbeInterval: c.ProbeInterval, DrainTimeout: c.DrainTimeout,
 		BulkReserve: c.BulkReserve, UserAgent: "weir/" + version(), Now: d.now, Clock: d.clock, Log: d.log,
-		Observe: d.metrics.Observe,
+		Observe: observe,
 	})
 	if err != nil {
 		return err
@@ -221,6 +230,9 @@ func (d *daemon) close() error {
 	}
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
+	}
+	if d.tracer != nil {
+		d.tracer.Close()
 	}
 	if d.health != nil {
 		errs = append(errs, d.health.close())
