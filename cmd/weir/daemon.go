@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weir/cmd/weir/internal/admin"
+	"weir/cmd/weir/internal/metrics"
+	"weir/cmd/weir/internal/tracing"
 	"weir/dispatcher"
-	"weir/outbox"
 	"weir/queue"
 	"weir/store"
 )
@@ -39,8 +40,10 @@ type daemon struct {
 	dispatcher *dispatcher.Dispatcher
 	feed       *store.Feed
 	admin      *admin.Server
-	foreign    chan struct{}         // an operator's call or another process wrote to the database
-	settled    chan []outbox.Outcome // to be announced
+	metrics    *metrics.Metrics
+	tracer     *tracing.Tracer      // nil: no traces
+	foreign    chan struct{}        // an operator's call or another process wrote to the database
+	settled    chan []store.Settled // to be announced
 }
 
 // openDaemon opens everything that can be refused: after it, the daemon runs.
@@ -49,7 +52,8 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 	clock := dispatcher.NewClock(a.now)
 	d := &daemon{
 		cfg: cfg, clock: clock, now: clock.Now, log: cfg.logger(a.stderr), sweepEvery: sweepEvery,
-		foreign: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024),
+		foreign: make(chan struct{}, 1), settled: make(chan []store.Settled, 1024),
+		metrics: metrics.New(version()),
 	}
 	d.machine.began = clock.Now()
 	for _, warning := range cfg.Warnings {
@@ -70,6 +74,9 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 	if err := d.openQueue(ctx); err != nil {
 		return nil, err
 	}
+	if d.tracer, err = openTracer(ctx, a.getenv, cfg, d.log); err != nil {
+		return nil, err
+	}
 	if err := d.openDispatcher(); err != nil {
 		return nil, err
 	}
@@ -80,9 +87,10 @@ func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
 		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(), Watch: true,
 		MinFree: d.cfg.MinFree, Doubted: d.doubted,
-		OnSettled: func(outcomes []outbox.Outcome) {
+		OnSettled: func(settled []store.Settled) {
+			d.metrics.Settled(settled)
 			select {
-			case d.settled <- outcomes:
+			case d.settled <- settled:
 			default: // events are best effort; the writer must not wait for them
 			}
 		},
@@ -103,7 +111,7 @@ func (d *daemon) openAdmin() error {
 	}
 	d.admin = admin.New(admin.Config{
 		Listener: listener, Store: d.store, Token: string(token), Channels: d.cfg.Channels(), MaxPending: d.cfg.MaxPending,
-		Takes: d.takes, OnGates: d.gatesMayHaveChanged, Log: d.log, Now: d.now,
+		Takes: d.takes, OnGates: d.gatesMayHaveChanged, Metrics: d.metrics.Handler(d.log), Log: d.log, Now: d.now,
 	})
 	return nil
 }
@@ -127,14 +135,20 @@ func (d *daemon) openQueue(ctx context.Context) (err error) {
 
 func (d *daemon) openDispatcher() (err error) {
 	c := d.cfg
+	observe := d.metrics.Observe
+	if d.tracer != nil {
+		observe = d.tracer.Observe(observe)
+	}
 	d.dispatcher, err = dispatcher.New(dispatcher.Config{
 		Instance: c.Instance, Accounts: d.accounts(), Source: d.queue, Ledger: d.store, Board: d.store,
 		Policy: d.cfg.policy(), Concurrency: c.Concurrency, ProbeInterval: c.ProbeInterval, DrainTimeout: c.DrainTimeout,
 		BulkReserve: c.BulkReserve, UserAgent: "weir/" + version(), Now: d.now, Clock: d.clock, Log: d.log,
+		Observe: observe,
 	})
 	if err != nil {
 		return err
 	}
+	d.metrics.Watch(metrics.Config{Store: d.store, Takes: d.takes, QueueTrouble: d.queueTrouble, Log: d.log})
 	d.feed = d.store.NewFeed(store.FeedConfig{Queue: d.queue, Channels: c.Channels(), Gated: d.dispatcher.Gated})
 	return nil
 }
@@ -239,35 +253,13 @@ func (d *daemon) close() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
+	if d.tracer != nil {
+		d.tracer.Close()
+	}
 	if d.admin != nil {
 		errs = append(errs, d.admin.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// announce publishes the outcomes of settled messages until ctx ends, and then
-// what is left.
-func (d *daemon) announce(ctx context.Context) {
-	for {
-		select {
-		case outcomes := <-d.settled:
-			d.publish(outcomes)
-			continue
-		case <-ctx.Done():
-		}
-		select {
-		case outcomes := <-d.settled:
-			d.publish(outcomes)
-		default:
-			return
-		}
-	}
-}
-
-func (d *daemon) publish(outcomes []outbox.Outcome) {
-	for _, o := range outcomes {
-		d.queue.PublishOutcome(o)
-	}
 }
 
 // followOperators takes over the gates that commands and calls of the HTTP API set.
