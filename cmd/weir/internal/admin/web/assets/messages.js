@@ -1,0 +1,72 @@
+// The list of messages. What is asked for stands in the page's address, so that
+// it can be kept, sent to somebody and gone back to.
+
+import { get, serverNow } from '/assets/api.js';
+import { byId, complain, el, fill, say } from '/assets/dom.js';
+import { pill } from '/assets/state.js';
+import { pageLinks, table, time } from '/assets/table.js';
+import { clock, count } from '/assets/words.js';
+
+const limit = 50;
+const asked = new URLSearchParams(location.search);
+
+restore(byId('filter'));
+byId('filter').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const query = new URLSearchParams();
+  for (const [name, value] of new FormData(event.target)) if (value.trim()) query.append(name, value.trim());
+  location.assign(`/messages?${query}`);
+});
+show();
+
+// restore puts into the form what has been asked for.
+function restore(form) {
+  for (const input of form.elements) {
+    if (input.type === 'checkbox') input.checked = asked.getAll(input.name).includes(input.value);
+    else if (input.name) input.value = asked.get(input.name) ?? '';
+  }
+  const filters = [...asked.keys()].some((name) => name !== 'find' && name !== 'cursor');
+  form.querySelector('details').open = filters;
+}
+
+async function show() {
+  try {
+    const answer = await find();
+    const n = answer.messages.length;
+    say(byId('count'), n === 0 ? 'No message matches.' : `${count(n, 'message')}, the newest first${answer.has_more ? '; there are more' : ''}`);
+    fill(byId('list'), n > 0 && table('Messages', columns(serverNow()), answer.messages));
+    fill(byId('pager'), pageLinks(asked, answer));
+  } catch (error) {
+    complain(error);
+  }
+}
+
+// find takes what was typed for a key and, if no message has it, for a request id.
+async function find() {
+  const query = new URLSearchParams(asked);
+  const text = query.get('find');
+  query.delete('find');
+  query.set('limit', limit);
+  for (const name of ['since', 'until']) {
+    if (query.has(name)) query.set(name, query.get(name) + 'Z');
+  }
+  if (!text) return get(`/messages?${query}`);
+  const byKey = new URLSearchParams(query);
+  byKey.set('idempotency_key', text);
+  const answer = await get(`/messages?${byKey}`);
+  if (answer.messages.length > 0) return answer;
+  query.set('request_id', text);
+  return get(`/messages?${query}`);
+}
+
+const columns = (now) => [
+  ['Key', (m) => el('a', { href: `/messages/${m.id}`, class: 'key' }, m.idempotency_key)],
+  ['State', (m) => pill(m.state)],
+  ['Bucket', (m) => `${m.account}/${m.channel}`],
+  ['Lane', (m) => m.lane],
+  ['Accepted', (m) => time(m.created_at, clock(m.created_at, now))],
+  ['Settled or due', (m) => (m.settled_at ? time(m.settled_at, clock(m.settled_at, now)) : time(m.due_at, `due ${clock(m.due_at, now)}`))],
+  ['Attempts', (m) => String(m.attempts)],
+  ['Answer', (m) => [m.http_status && `HTTP ${m.http_status}`, m.error_code].filter(Boolean).join(' ') || null],
+  ['Request id', (m) => m.request_id && el('code', {}, m.request_id)],
+];
