@@ -35,6 +35,7 @@ func TestPackagesImportOnlyWhatStandsBelowThem(t *testing.T) {
 		"weir/dispatcher":                {"weir/outbox", "weir/limiter"},
 		"weir/queue":                     {"weir/outbox"},
 		"weir/store":                     {"weir/outbox", "weir/dispatcher"},
+		"weir/cmd/weir/internal/admin":   {"weir/outbox", "weir/store"},
 		"weir/cmd/weir/internal/sandbox": {"weir/limiter/sim"},
 		"weir/cmd/weir/internal/soak":    {"weir/cmd/weir/internal/sandbox", "weir/limiter/sim", "weir/outbox", "weir/queue", "weir/store"},
 		"weir/cmd/weir/internal/chaos":   {"weir/cmd/weir/internal/sandbox", "weir/limiter/sim", "weir/outbox", "weir/queue"},

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"weir/cmd/weir/internal/admin"
 	"weir/dispatcher"
 	"weir/outbox"
 	"weir/queue"
@@ -37,8 +38,8 @@ type daemon struct {
 	queue      *queue.Queue
 	dispatcher *dispatcher.Dispatcher
 	feed       *store.Feed
-	health     *health
-	foreign    chan struct{}         // another process wrote to the database
+	admin      *admin.Server
+	foreign    chan struct{}         // an operator's call or another process wrote to the database
 	settled    chan []outbox.Outcome // to be announced
 }
 
@@ -63,7 +64,7 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 	if err := d.openStore(ctx); err != nil {
 		return nil, err
 	}
-	if d.health, err = listenHealth(cfg.Listen); err != nil {
+	if err := d.openAdmin(); err != nil {
 		return nil, err
 	}
 	if err := d.openQueue(ctx); err != nil {
@@ -85,14 +86,34 @@ func (d *daemon) openStore(ctx context.Context) (err error) {
 			default: // events are best effort; the writer must not wait for them
 			}
 		},
-		OnForeignWrite: func() {
-			select {
-			case d.foreign <- struct{}{}:
-			default:
-			}
-		},
+		OnForeignWrite: d.gatesMayHaveChanged,
 	})
 	return err
+}
+
+func (d *daemon) openAdmin() error {
+	listener, err := admin.Listen(d.cfg.Listen)
+	if err != nil || listener == nil {
+		d.admin = admin.New(admin.Config{})
+		return err
+	}
+	token, err := d.cfg.adminToken()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	d.admin = admin.New(admin.Config{
+		Listener: listener, Store: d.store, Token: string(token), Channels: d.cfg.Channels(), MaxPending: d.cfg.MaxPending,
+		Takes: d.takes, OnGates: d.gatesMayHaveChanged, Log: d.log, Now: d.now,
+	})
+	return nil
+}
+
+// gatesMayHaveChanged tells followOperators to look, without waiting for it.
+func (d *daemon) gatesMayHaveChanged() {
+	select {
+	case d.foreign <- struct{}{}:
+	default:
+	}
 }
 
 func (d *daemon) openQueue(ctx context.Context) (err error) {
@@ -189,9 +210,9 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.watchMachine(working) })
 	group.Go(func() error { return d.store.WatchFiles(working) })
 	group.Go(func() error { return d.failWithStore(working) })
-	group.Go(func() error { return d.health.run(working, d.store, d.takes) })
+	group.Go(func() error { return d.admin.Run(working) })
 	group.Go(func() error { return d.notifySystemd(working) })
-	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.health.addr(), "epoch", d.store.Epoch())
+	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.admin.Addr(), "epoch", d.store.Epoch())
 
 	err := group.Wait()
 	if moved := d.store.Moved(); moved != nil {
@@ -217,8 +238,8 @@ func (d *daemon) close() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
-	if d.health != nil {
-		errs = append(errs, d.health.close())
+	if d.admin != nil {
+		errs = append(errs, d.admin.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -248,7 +269,7 @@ func (d *daemon) publish(outcomes []outbox.Outcome) {
 	}
 }
 
-// followOperators takes over the gates that commands of other processes set.
+// followOperators takes over the gates that commands and calls of the HTTP API set.
 func (d *daemon) followOperators(ctx context.Context) error {
 	for {
 		select {
