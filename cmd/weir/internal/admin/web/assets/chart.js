@@ -1,11 +1,13 @@
-// A chart of one figure over the last five minutes: small, by hand, one line.
+// A chart of one figure over what has been seen of the last five minutes:
+// small, by hand, one line.
 
 import { draw, el, say } from '/assets/dom.js';
-import { number } from '/assets/words.js';
+import { number, span } from '/assets/words.js';
 
 const width = 300;
 const height = 64;
-export const range = 300_000;
+const longest = 300_000;
+const shortest = 60_000;
 
 // chart makes the figure. add takes a point, paint draws up to now.
 export function chart(title) {
@@ -13,21 +15,23 @@ export function chart(title) {
   const area = draw('path', { class: 'area' });
   const picture = draw('svg', { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img' }, area, line);
   const latest = el('strong', {}, '–');
-  const top = el('span', {}, '');
+  const start = el('span');
+  const top = el('span');
   const figure = el('figure', { class: 'chart' },
     el('figcaption', {}, title, latest),
     picture,
-    el('div', { class: 'axis', 'aria-hidden': 'true' }, el('span', {}, '5 min ago'), top, el('span', {}, 'now')));
+    el('div', { class: 'axis', 'aria-hidden': 'true' }, start, top, el('span', {}, 'now')));
   let points = [];
 
   function add(at, value) {
     points.push([at, value]);
     // One point before the range stays, so that the line enters from the edge.
-    while (points.length > 1 && points[1][0] < at - range) points.shift();
+    while (points.length > 1 && points[1][0] < at - longest) points.shift();
   }
 
   function paint(now) {
     if (points.length === 0) return;
+    const range = Math.min(longest, Math.max(shortest, now - points[0][0]));
     const most = ceiling(Math.max(...points.map((p) => p[1])));
     const x = (at) => Math.max(0, width - ((now - at) / range) * width).toFixed(1);
     const y = (value) => (height - 1 - (value / most) * (height - 3)).toFixed(1);
@@ -38,6 +42,7 @@ export function chart(title) {
     line.setAttribute('d', path);
     area.setAttribute('d', `${path}V${height}H${x(points[0][0])}Z`);
     say(latest, number(value));
+    say(start, `${span(1000 * Math.round(range / 1000))} ago`);
     say(top, `top ${number(most)}`);
     const label = `${title}: now ${number(value)}, the chart's top is ${number(most)}`;
     if (picture.getAttribute('aria-label') !== label) picture.setAttribute('aria-label', label);

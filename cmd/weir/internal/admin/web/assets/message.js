@@ -44,7 +44,7 @@ function facts(m) {
   const fact = (name, value) => value !== null && value !== undefined && el('div', {}, el('dt', {}, name), el('dd', {}, value));
   return el('dl', { class: 'facts' },
     fact('Bucket', `${m.account}/${m.channel}`), fact('Lane', m.lane),
-    fact('Attempts', `${number(m.attempts)} counted, ${number(m.throttles)} times over the limit`),
+    fact('Requests', requests(m)),
     fact('Message id', m.message_id && copyable(m.message_id, 'message id')),
     fact('Request id', m.request_id && copyable(m.request_id, 'request id')),
     fact('Answer', [m.http_status && `HTTP ${m.http_status}`, m.error_code].filter(Boolean).join(' ') || null),
@@ -54,9 +54,14 @@ function facts(m) {
     fact('Number', String(m.id)));
 }
 
+function requests(m) {
+  const n = m.attempts.reduce((sum, a) => sum + a.requests, 0);
+  return number(n) + (m.throttles > 0 ? `, ${number(m.throttles)} of them over the limit` : '');
+}
+
 // story is all that happened and that is known to come, in the order of time.
 function story(m) {
-  const events = [[m.created_at, el('p', {}, 'accepted')], ...m.attempts_made.map((a) => [a.started_at, attempt(a)])];
+  const events = [[m.created_at, el('p', {}, 'accepted')], ...m.attempts.map((a) => [a.started_at, attempt(a)])];
   if (m.settled_at) {
     events.push([m.settled_at, el('p', {}, pill(m.state))]);
   } else {

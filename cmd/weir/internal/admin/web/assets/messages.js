@@ -47,6 +47,7 @@ async function find() {
   const text = query.get('find');
   query.delete('find');
   query.set('limit', limit);
+  if (query.has('state')) query.set('state', asked.getAll('state').join(','));
   for (const name of ['since', 'until']) {
     if (query.has(name)) query.set(name, query.get(name) + 'Z');
   }
