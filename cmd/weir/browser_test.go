@@ -69,7 +69,7 @@ func openTab(t *testing.T, d *served) *tab {
 		t.Fatal(err)
 	}
 	p.open("/login")
-	p.do(chromedp.SendKeys(`input[name="token"]`, adminToken, chromedp.ByQuery))
+	p.do(chromedp.SendKeys(chromedp.CSS(`input[name="token"]`), adminToken))
 	p.click("button", "Log in")
 	p.see("h1", "Overview")
 	return p
@@ -83,7 +83,7 @@ func (p *tab) hear(event any) {
 	case *runtime.EventExceptionThrown:
 		p.faults = append(p.faults, fmt.Sprintf("%s %+v", e.ExceptionDetails.Text, e.ExceptionDetails.Exception))
 	case *browserlog.EventEntryAdded:
-		if e.Entry.Level == browserlog.LevelError {
+		if e.Entry.Level == browserlog.EntryLevelError {
 			p.faults = append(p.faults, e.Entry.Text+" "+e.Entry.URL)
 		}
 	}

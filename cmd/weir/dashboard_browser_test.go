@@ -25,8 +25,8 @@ func watched(t *testing.T, cfg sandbox.Config) *rig {
 const rcsCard = `article[aria-labelledby="bucket-default/rcs"]`
 
 func TestTheOverviewShowsABucketThatRunsThatIsParkedAndThatIsHeld(t *testing.T) {
-	// Eight requests at once of 200 ms use up a window in its first half.
-	r := watched(t, sandbox.Config{Limit: 100, Window: 5 * time.Second, Latency: 200 * time.Millisecond})
+	// Eight requests at once of 100 ms use up a window in its first half.
+	r := watched(t, sandbox.Config{Limit: 100, Window: 5 * time.Second, Latency: 100 * time.Millisecond})
 	r.send(envelopes(keysOf("news", 1500))...)
 	d := r.serve()
 	p := openTab(t, d)
@@ -71,7 +71,7 @@ func TestAPersonFindsAFailedMessageAndSendsItAgain(t *testing.T) {
 	p.picture("a message with a retry behind it")
 
 	p.open("/messages")
-	p.do(chromedp.SendKeys(`input[name="find"]`, "refused", chromedp.ByQuery))
+	p.do(chromedp.SendKeys(chromedp.CSS(`input[name="find"]`), "refused"))
 	p.click("button", "Search")
 	p.see("#count", "1 message,")
 	p.click("a", "refused")
@@ -142,7 +142,7 @@ func TestAPersonPausesAndResumesABucket(t *testing.T) {
 	r.awaitState("sent", 1)
 	p := openTab(t, d)
 	p.click("button", "Pause …")
-	p.do(chromedp.SendKeys(`dialog input`, "new template is wrong", chromedp.ByQuery))
+	p.do(chromedp.SendKeys(chromedp.CSS(`dialog input`), "new template is wrong"))
 	p.click("button", "Pause")
 	p.see(rcsCard, "paused", "new template is wrong")
 	p.open("/gates")
