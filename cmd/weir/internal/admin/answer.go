@@ -82,6 +82,8 @@ func (s *Server) faultOf(r *http.Request, err error) *fault {
 		return refuse(http.StatusNotFound, "not_found", "there is no such message")
 	case errors.Is(err, store.ErrNoRoom):
 		return refuse(http.StatusServiceUnavailable, "no_room", "too little of the disk is free: nothing was stored; make space, or lower WEIR_MIN_FREE").again(30 * time.Second)
+	case s.cfg.Store.Err() != nil:
+		return refuse(http.StatusServiceUnavailable, "unavailable", "the database cannot be written: the daemon is ending").again(10 * time.Second)
 	case r.Context().Err() != nil:
 		return refuse(http.StatusServiceUnavailable, "unavailable", "the call was cut short: look what became of it, or make it again").again(time.Second)
 	}

@@ -28,9 +28,12 @@ func (s *Server) register() {
 	}
 	s.api("/api/v1/status", methods{"GET": s.getStatus})
 	s.closed("/api/v1/status/stream", methods{"GET": s.streamStatus})
-	s.api("/api/v1/messages", methods{"GET": s.listMessages})
+	s.api("/api/v1/messages", methods{"GET": s.listMessages, "POST": s.postMessage})
 	s.api("/api/v1/messages/{id}", methods{"GET": s.getMessage})
 	s.api("/api/v1/messages/{id}/body", methods{"GET": s.getBody})
+	s.api("/api/v1/login-links", methods{"POST": s.postLink})
+	s.open("/login", methods{"GET": s.getLogin, "POST": s.postLogin})
+	s.open("/logout", methods{"POST": s.postLogout})
 	s.pages()
 	s.closed("/", nil)
 }
@@ -54,7 +57,7 @@ func (s *Server) api(pattern string, m methods) {
 func (s *Server) page(pattern string, page http.Handler) {
 	s.handle(pattern, methods{"GET": func(w http.ResponseWriter, r *http.Request) error {
 		if s.authorize(r) != nil {
-			http.Redirect(w, r, loginFor(r), http.StatusSeeOther)
+			http.Redirect(w, r, "/login", http.StatusSeeOther)
 			return nil
 		}
 		page.ServeHTTP(w, r)

@@ -58,6 +58,9 @@ type Server struct {
 	loopback bool // nobody from another machine can connect
 	host     string
 	keys     keys
+	guesses  guesses
+	links    links
+	crowd    crowd
 	routes   *http.ServeMux
 	stopping chan struct{} // closed when Run ends: streams end with it
 	stop     func()
