@@ -13,7 +13,7 @@ const shortest = 60_000;
 export function chart(title) {
   const line = draw('path', { class: 'line' });
   const area = draw('path', { class: 'area' });
-  const picture = draw('svg', { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img' }, area, line);
+  const picture = draw('svg', { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': title }, area, line);
   const latest = el('strong', {}, '–');
   const start = el('span');
   const top = el('span');

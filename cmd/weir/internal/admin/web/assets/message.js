@@ -5,7 +5,7 @@ import { get, getText, serverNow } from '/assets/api.js';
 import { byId, complain, copyable, el, fill } from '/assets/dom.js';
 import { pill } from '/assets/state.js';
 import { time } from '/assets/table.js';
-import { clock, number, relative, span } from '/assets/words.js';
+import { clock, number, relative } from '/assets/words.js';
 
 const path = location.pathname; // /messages/{id}, as in the API
 const verdicts = {
@@ -80,7 +80,7 @@ function moment(iso) {
 
 function attempt(a) {
   const which = a.requests > 1 ? `Attempts ${a.number} to ${a.number + a.requests - 1}, the last of them` : `Attempt ${a.number}`;
-  const answer = [a.http_status && `HTTP ${a.http_status}`, a.error_code, a.duration_ms !== null && span(a.duration_ms)].filter(Boolean).join(', ');
+  const answer = [a.http_status && `HTTP ${a.http_status}`, a.error_code, a.duration_ms !== null && `${number(a.duration_ms)} ms`].filter(Boolean).join(', ');
   return [
     el('p', {}, el('strong', {}, `${which}: ${a.verdict}`), `, ${verdicts[a.verdict] ?? ''}`),
     el('p', { class: 'minor' }, answer),
