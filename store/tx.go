@@ -176,8 +176,12 @@ func assign(dest any, column driver.Value) error {
 			return nil
 		}
 	case *[]byte:
-		if s, ok := column.(string); ok {
-			*d = []byte(s)
+		switch b := column.(type) {
+		case string:
+			*d = []byte(b)
+			return nil
+		case []byte:
+			*d = b
 			return nil
 		}
 	}

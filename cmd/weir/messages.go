@@ -51,9 +51,12 @@ func newMessagesListCommand(a *app) *cobra.Command {
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object per line, with the columns of the table messages")
 	addDatabaseFlags(flags)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter.State, filter.Lane = outbox.State(state), outbox.Lane(lane)
+		filter.Lane = outbox.Lane(lane)
+		if state != "" {
+			filter.States = []outbox.State{outbox.State(state)}
+		}
 		switch {
-		case state != "" && !slices.Contains(states, filter.State):
+		case state != "" && !slices.Contains(states, outbox.State(state)):
 			return usageErrorf("--state must be one of %s, not %q", joined(states), state)
 		case lane != "" && !slices.Contains(outbox.Lanes[:], filter.Lane):
 			return usageErrorf("--lane must be one of %s, not %q", joined(outbox.Lanes[:]), lane)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -36,19 +37,39 @@ func newRejectedListCommand(a *app) *cobra.Command {
 			return usageErrorf("--limit must be 1 or more, not %d", limit)
 		}
 		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
-			rows, err := s.Rejected(ctx, limit)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printLines(a.stdout, rows)
-			}
-			table := newTable(a.stdout, "ID", "RECEIVED", "BYTES", "REASON", "PAYLOAD")
-			for _, r := range rows {
-				table.row(r.ID, r.ReceivedAt, r.Size, printable(r.Reason), cut(printable(r.Payload), shownPayload))
-			}
-			return table.Flush()
+			return a.listRejected(ctx, s, limit, asJSON)
 		})
 	}
 	return command
+}
+
+// rejectedPayload is a row of the list for scripts.
+type rejectedPayload struct {
+	store.RejectedRow
+	Payload string `json:"payload"`
+}
+
+func (a *app) listRejected(ctx context.Context, s *store.Store, limit int, asJSON bool) error {
+	rows, err := s.Rejected(ctx, 0, limit)
+	if err != nil {
+		return err
+	}
+	table := newTable(a.stdout, "ID", "RECEIVED", "BYTES", "REASON", "PAYLOAD")
+	for _, r := range rows {
+		payload, err := s.RejectedPayload(ctx, r.ID)
+		switch {
+		case errors.Is(err, store.ErrNotFound): // pruned since
+			continue
+		case err == nil && asJSON:
+			err = printJSON(a.stdout, rejectedPayload{r, string(payload)})
+		}
+		if err != nil {
+			return err
+		}
+		table.row(r.ID, r.ReceivedAt, r.Size, printable(r.Reason), cut(printable(string(payload)), shownPayload))
+	}
+	if asJSON {
+		return nil
+	}
+	return table.Flush()
 }

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"weir/outbox"
-	"weir/store"
 )
 
 func TestARejectedPayloadIsShownWithoutWhatATerminalWouldObey(t *testing.T) {
@@ -32,7 +31,7 @@ func TestTheRejectedAsJSONAreOnePerLineAndWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := d.do("rejected", "list", "--json", "--limit", "1")
-	var row store.RejectedRow
+	var row rejectedPayload
 	if err := json.Unmarshal([]byte(out), &row); err != nil || strings.Count(out, "\n") != 1 || row.Payload != payload {
 		t.Errorf("got %q, %v", out, err)
 	}

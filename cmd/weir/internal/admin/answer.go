@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"weir/cmd/weir/internal/steer"
 	"weir/outbox"
 	"weir/store"
 )
@@ -76,6 +77,9 @@ func (s *Server) faultOf(r *http.Request, err error) *fault {
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return refuse(http.StatusRequestEntityTooLarge, "too_large", "the body has more bytes than this call takes")
+	}
+	if scope, ok := errors.AsType[*steer.ScopeError](err); ok {
+		return invalidField("scope", "%s", scope.Reason)
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):

@@ -57,7 +57,7 @@ func decodeObject(data []byte, what string, to any) error {
 	}
 	err = json.Unmarshal(data, to)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return invalidField(wrong.Field, "must be a %s, not a %s", kindName(wrong.Type), wrong.Value)
+		return invalidField(wrong.Field, "must be %s, not %s", kindName(wrong.Type), wrong.Value)
 	}
 	return err
 }
@@ -74,23 +74,21 @@ func unknownName(known []string) string {
 
 func namesOf(to any) []string {
 	var names []string
-	for field := range reflect.TypeOf(to).Elem().Fields() {
-		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		names = append(names, name)
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(to).Elem()) {
+		if name := field.Tag.Get("json"); name != "" {
+			names = append(names, name)
+		}
 	}
 	return names
 }
 
+// kindName says what a value must be.
 func kindName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.String:
-		return "string"
-	case reflect.Slice:
-		return "list"
-	case reflect.Struct:
-		return "object"
+		return "a string"
 	}
-	return "whole number"
+	return "another kind of value"
 }

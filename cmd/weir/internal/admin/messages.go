@@ -1,12 +1,10 @@
 package admin
 
 import (
-	"encoding/base64"
 	"net/http"
 	"slices"
 	"strconv"
 
-	"weir/outbox"
 	"weir/store"
 )
 
@@ -16,27 +14,21 @@ type message struct {
 	Attempts []store.AttemptView `json:"attempts"`
 }
 
-// messagePage is a page of a list of messages.
+// messagePage is a page of the list of messages.
 type messagePage struct {
 	Messages   []store.MessageView `json:"messages"`
 	NextCursor *string             `json:"next_cursor"`
 	HasMore    bool                `json:"has_more"`
 }
 
-// maxPage is how many rows a page of a list has at most, defaultPage how many
-// if none is asked for.
-const (
-	maxPage     = 200
-	defaultPage = 50
-)
-
 func (s *Server) listMessages(w http.ResponseWriter, r *http.Request) error {
-	q, err := readQuery(r, "state", "lane", "account", "channel", "limit", "cursor")
+	q, err := readQuery(r, append(filterNames, "limit", "cursor")...)
 	if err != nil {
 		return err
 	}
-	filter := store.Filter{
-		State: outbox.State(q.Get("state")), Lane: outbox.Lane(q.Get("lane")), Account: q.Get("account"), Channel: q.Get("channel"),
+	filter, err := q.filter().selection()
+	if err != nil {
+		return err
 	}
 	limit, err := q.limit()
 	if err != nil {
@@ -50,11 +42,8 @@ func (s *Server) listMessages(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := messagePage{Messages: rows[:min(len(rows), limit)], HasMore: len(rows) > limit}
-	if page.HasMore {
-		next := writeCursor(page.Messages[limit-1].ID)
-		page.NextCursor = &next
-	}
+	var page messagePage
+	page.Messages, page.NextCursor, page.HasMore = cutPage(rows, limit, func(m store.MessageView) int64 { return m.ID })
 	writeJSON(w, http.StatusOK, page)
 	return nil
 }
@@ -92,30 +81,19 @@ func (s *Server) getBody(w http.ResponseWriter, r *http.Request) error {
 
 // find gives the message that the path names.
 func (s *Server) find(r *http.Request) (store.MessageView, error) {
-	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	if err != nil || id < 1 {
-		return store.MessageView{}, refuse(http.StatusNotFound, "not_found", "a message is named by its id, a number, not by its key")
-	}
-	rows, err := s.cfg.Store.Messages(r.Context(), store.Filter{Before: id + 1, Most: 1})
+	id, err := pathID(r, "a message")
 	if err != nil {
 		return store.MessageView{}, err
 	}
-	if len(rows) == 0 || rows[0].ID != id {
-		return store.MessageView{}, store.ErrNotFound
-	}
-	return rows[0], nil
+	return s.cfg.Store.MessageByID(r.Context(), id)
 }
 
-// writeCursor and readCursor: opaque, so that what stands behind may change.
-func writeCursor(id int64) string {
-	return base64.RawURLEncoding.EncodeToString([]byte("1:" + strconv.FormatInt(id, 10)))
-}
-
-func readCursor(text string) (int64, bool) {
-	data, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || len(data) < 3 || string(data[:2]) != "1:" {
-		return 0, false
+// pathID gives the id in a path.
+func pathID(r *http.Request, what string) (int64, error) {
+	text := r.PathValue("id")
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 1 || strconv.FormatInt(id, 10) != text {
+		return 0, refuse(http.StatusNotFound, "not_found", "%s is named here by its id, a number", what)
 	}
-	id, err := strconv.ParseInt(string(data[2:]), 10, 64)
-	return id, err == nil && id > 0 && writeCursor(id) == text
+	return id, nil
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// query is the query of a request: known names, each said once.
+// query is the query of a request: known names, each said once, but for state.
 type query struct{ url.Values }
 
 // readQuery refuses names that a path does not know: a mistyped filter must not
@@ -22,13 +22,23 @@ func readQuery(r *http.Request, known ...string) (query, error) {
 		switch {
 		case !slices.Contains(known, name):
 			return query{}, invalidField(printable(name), "is not known here; there is %s", strings.Join(known, ", "))
-		case len(said) > 1:
+		case len(said) > 1 && name != "state":
 			return query{}, invalidField(name, "is said %d times", len(said))
 		}
 	}
 	return query{values}, nil
 }
 
+// filter gives the filter that the query says.
+func (q query) filter() filter {
+	return filter{
+		State: splitStates(q.Values["state"]), Lane: q.Get("lane"), Account: q.Get("account"), Channel: q.Get("channel"),
+		ErrorCode: q.Get("error_code"), RequestID: q.Get("request_id"), RecipientHash: q.Get("recipient_hash"),
+		Key: q.Get("idempotency_key"), Since: q.Get("since"), Until: q.Get("until"),
+	}
+}
+
+// limit gives how many rows are asked for.
 func (q query) limit() (int, error) {
 	text := q.Get("limit")
 	if text == "" {

@@ -2,11 +2,13 @@ package admin_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,7 @@ const token = "correct-horse-battery"
 // desk is a server with a store behind it, and a caller.
 type desk struct {
 	t       *testing.T
+	dir     string
 	store   *store.Store
 	url     string
 	log     *logBuffer
@@ -36,7 +39,8 @@ type desk struct {
 // serve starts a server as change has it.
 func serve(t *testing.T, change func(*admin.Config)) *desk {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Now: time.Now})
+	dir := t.TempDir()
+	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +49,7 @@ func serve(t *testing.T, change func(*admin.Config)) *desk {
 		t.Fatal(err)
 	}
 	d := &desk{
-		t: t, store: s, url: "http://" + listener.Addr().String(), log: new(logBuffer), changed: make(chan struct{}, 100),
+		t: t, dir: dir, store: s, url: "http://" + listener.Addr().String(), log: new(logBuffer), changed: make(chan struct{}, 100),
 		client: &http.Client{
 			Transport:     &http.Transport{},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -162,4 +166,14 @@ type textPage string
 
 func (p textPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, string(p))
+}
+
+// open opens the database beside the store, as another process does.
+func (d *desk) open() *sql.DB {
+	d.t.Helper()
+	db, err := sql.Open("sqlite3", filepath.Join(d.dir, "weir.db")+"?_busy_timeout=5000")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return db
 }

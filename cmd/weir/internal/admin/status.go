@@ -88,7 +88,7 @@ func (s *Server) streamStatus(w http.ResponseWriter, r *http.Request) error {
 	life, cancel := context.WithTimeout(r.Context(), streamLife)
 	defer cancel()
 	out := stream{w: w, control: http.NewResponseController(w), said: time.Now()}
-	if err := out.control.SetReadDeadline(time.Time{}); err != nil { // it would end the request
+	if err := endless(w); err != nil {
 		return err
 	}
 	tick := time.NewTicker(streamEvery)
