@@ -56,11 +56,7 @@ func (f frame) Nav() []link {
 }
 
 // States are those a message can be in, for the filter.
-func (f frame) States() []outbox.State {
-	return []outbox.State{
-		outbox.Pending, outbox.Sending, outbox.Retrying, outbox.Sent, outbox.Failed, outbox.Expired, outbox.Canceled, outbox.Unknown,
-	}
-}
+func (f frame) States() []outbox.State { return states }
 
 type link struct {
 	Path, Name string

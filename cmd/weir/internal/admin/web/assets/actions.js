@@ -38,8 +38,8 @@ export function resume(scope) {
     text: 'Sending begins again, gently: 1, 2, 4, … requests at a time. Any other gate stays.',
     verb: 'Resume',
     act: async () => {
-      await post('/gates/resume', { scope });
-      return `${scope} is resumed`;
+      const { changed } = await post('/gates/resume', { scope });
+      return changed > 0 ? `${scope} is resumed` : `${scope} was not paused`;
     },
   });
 }
@@ -51,8 +51,8 @@ export function probe(scope) {
     text: 'One message is sent to see whether the cause has gone. If it has, sending begins again, gently.',
     verb: 'Probe now',
     act: async () => {
-      await post('/gates/probe', { scope });
-      return `${scope} is probed now`;
+      const { changed } = await post('/gates/probe', { scope });
+      return changed > 0 ? `${scope} is probed now` : `${scope} is neither held nor degraded`;
     },
   });
 }

@@ -37,7 +37,7 @@ function actions(m) {
     el('button', { click: async () => (await action(m)) && show() }, text);
   return el('div', { class: 'buttons' },
     act(canRetry, 'Retry …', retry), act(canCancel, 'Cancel …', cancel), act(canResolve, 'Resolve …', resolve),
-    el('button', { class: 'quiet', click: show }, 'Refresh'));
+    el('button', { click: show }, 'Refresh'));
 }
 
 function facts(m) {
@@ -105,7 +105,7 @@ function body() {
       const to = JSON.parse(text)?.to;
       const shown = el('pre', { tabindex: 0, 'aria-label': 'Body' }, text);
       fill(place, typeof to === 'string' && el('p', {}, 'Recipient ', copyable(to, 'recipient')), shown,
-        el('button', { class: 'quiet', click: () => place.replaceWith(body().lastChild) }, 'Hide again'));
+        el('button', { click: () => place.replaceWith(body().lastChild) }, 'Hide again'));
       shown.focus();
     } catch (error) {
       complain(error);

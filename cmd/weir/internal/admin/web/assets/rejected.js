@@ -1,7 +1,7 @@
 // Payloads that could not become messages. They may hold people's data, so each
 // is shown only when asked for.
 
-import { get, getText, post, serverNow } from '/assets/api.js';
+import { get, post, serverNow } from '/assets/api.js';
 import { confirm } from '/assets/confirm.js';
 import { byId, complain, el, fill } from '/assets/dom.js';
 import { pageLinks, table, time } from '/assets/table.js';
@@ -38,7 +38,7 @@ function payload(r) {
   const place = el('div', {}, el('button', { class: 'quiet', click: reveal }, 'Show'));
   async function reveal() {
     try {
-      fill(place, el('pre', { tabindex: 0, 'aria-label': 'Payload' }, await getText(`/rejected/${r.id}/payload`)));
+      fill(place, el('pre', { tabindex: 0, 'aria-label': 'Payload' }, (await get(`/rejected/${r.id}/payload`)).payload));
     } catch (error) {
       complain(error);
     }
