@@ -92,6 +92,27 @@ func TestAPersonFindsAFailedMessageAndSendsItAgain(t *testing.T) {
 	p.see("#list", "bumpy")
 }
 
+func TestAPersonSendsAWholeFailedBatchAgain(t *testing.T) {
+	r := watched(t, sandbox.Config{Faults: []sandbox.Fault{{Kind: sandbox.Kind422}}})
+	d := r.serve()
+	keys := keysOf("batch", 120)
+	r.send(envelopes(keys)...)
+	r.awaitState("failed", len(keys))
+	p := openTab(t, d)
+	p.click("a", "120 failed")
+	p.see("#count", "50 messages, the newest first; there are more")
+	p.picture("messages, a batch that failed")
+	p.click("a", "Older")
+	p.see("#list", "batch-70")
+	r.api.SetFaults()
+	p.click("button", "Retry all that match …")
+	p.see("dialog", "Send again 120 messages?")
+	p.click("button", "Retry them all")
+	p.see("#said", "120 messages changed, 0 left as they were")
+	r.awaitState("sent", len(keys))
+	r.wantSent(keys...)
+}
+
 func TestABodyAndItsRecipientAreHiddenUntilAPersonAsks(t *testing.T) {
 	r := watched(t, sandbox.Config{})
 	d := r.serve()

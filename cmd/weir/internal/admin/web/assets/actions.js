@@ -4,6 +4,7 @@
 import { get, post, serverNow } from '/assets/api.js';
 import { confirm } from '/assets/confirm.js';
 import { el } from '/assets/dom.js';
+import { count, number } from '/assets/words.js';
 
 const option = (value, text = value) => el('option', { value }, text);
 
@@ -118,6 +119,24 @@ export function resolve(message) {
     ],
     verb: 'Resolve',
     act: ({ outcome, message_id }) => change(message, 'resolve', message_id ? { outcome, message_id } : { outcome }),
+  });
+}
+
+// many puts one question for all messages that a filter selects, with their
+// number. verb is retry or cancel.
+export async function many(verb, filter) {
+  const { matched, skipped } = await post(`/messages/${verb}`, { filter, dry_run: true });
+  const except = skipped > 0 ? ` ${number(skipped)} of them cannot be changed as they are, and stay.` : '';
+  return confirm({
+    title: `${verb === 'retry' ? 'Send again' : 'Cancel'} ${count(matched, 'message')}?`,
+    text: (verb === 'retry' ? 'None of them was sent. Each goes out again with the same body under the same key.'
+      : 'They are withdrawn and not sent; one that may have been sent already becomes unknown.') + except,
+    fields: verb === 'retry' ? [newDeadline()] : [],
+    verb: verb === 'retry' ? 'Retry them all' : 'Cancel them all',
+    act: async ({ ttl }) => {
+      const sum = await post(`/messages/${verb}`, ttl ? { filter, ttl } : { filter });
+      return `${count(sum.changed, 'message')} changed, ${number(sum.skipped)} left as they were`;
+    },
   });
 }
 

@@ -13,7 +13,8 @@ export function card(scope, complain) {
   const at = { account, channel };
   const title = el('h3', { id: `bucket-${name}` }, name);
   const state = el('span');
-  const when = el('p', { class: 'when' });
+  const since = el('p', { class: 'when' });
+  const until = el('p', { class: 'until' });
   const reason = el('p', { class: 'reason' });
   const gauge = makeGauge(name);
   const done = el('p', { class: 'forecast' });
@@ -21,7 +22,7 @@ export function card(scope, complain) {
   const settled = el('ul', { class: 'counts' });
   const actions = el('div', { class: 'buttons' });
   const node = el('article', { class: 'card', 'aria-labelledby': title.id },
-    el('div', { class: 'card-head' }, title, state), when, reason, gauge.node, done, oldest, settled, actions);
+    el('div', { class: 'card-head' }, title, state), since, until, reason, gauge.node, done, oldest, settled, actions);
   let shown = {};
   let daemon = '';
 
@@ -41,7 +42,9 @@ export function card(scope, complain) {
   }
 
   function tick(now) {
-    say(when, whenText(shown, now));
+    say(since, shown.since_at ? `since ${moment(shown.since_at, now)}` : '');
+    say(until, untilText(shown, now));
+    until.hidden = until.textContent === '';
     gauge.show(shown, now);
     const moves = shown.state === 'running' || shown.state === 'parked' || shown.state === 'degraded';
     say(done, forecast(moves ? shown : { ...shown, eta_at: null }, now));
@@ -81,10 +84,13 @@ function why(status) {
   return status.reason + (told ? `; last request ${status.last_request_id}` : '');
 }
 
-function whenText(status, now) {
-  const since = status.since_at && `since ${clock(status.since_at, now)} (${relative(status.since_at, now)})`;
-  const until = status.until_at && `until ${clock(status.until_at, now)} (${relative(status.until_at, now)})`;
-  return [since, until].filter(Boolean).join(', ');
+const moment = (iso, now) => `${clock(iso, now)} (${relative(iso, now)})`;
+
+// untilText says when it moves again, or who has to see to that.
+function untilText(status, now) {
+  if (status.until_at) return `until ${moment(status.until_at, now)}`;
+  if (status.state === 'paused') return 'until somebody resumes it';
+  return status.state === 'stopped' ? 'until the daemon is started' : '';
 }
 
 function details(status, now) {

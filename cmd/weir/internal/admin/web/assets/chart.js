@@ -16,11 +16,10 @@ export function chart(title) {
   const picture = draw('svg', { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': title }, area, line);
   const latest = el('strong', {}, '–');
   const start = el('span');
-  const top = el('span');
+  const top = el('div', { class: 'top', 'aria-hidden': 'true' }, '0');
   const figure = el('figure', { class: 'chart' },
     el('figcaption', {}, title, latest),
-    picture,
-    el('div', { class: 'axis', 'aria-hidden': 'true' }, start, top, el('span', {}, 'now')));
+    top, picture, el('div', { class: 'axis', 'aria-hidden': 'true' }, start, el('span', {}, 'now')));
   let points = [];
 
   function add(at, value) {
@@ -43,8 +42,8 @@ export function chart(title) {
     area.setAttribute('d', `${path}V${height}H${x(points[0][0])}Z`);
     say(latest, number(value));
     say(start, `${span(1000 * Math.round(range / 1000))} ago`);
-    say(top, `top ${number(most)}`);
-    const label = `${title}: now ${number(value)}, the chart's top is ${number(most)}`;
+    say(top, number(most));
+    const label = `${title}: now ${number(value)}, of at most ${number(most)}`;
     if (picture.getAttribute('aria-label') !== label) picture.setAttribute('aria-label', label);
   }
 

@@ -35,9 +35,13 @@ export function say(node, text) {
 
 export const byId = (id) => document.getElementById(id);
 
-// announce tells, in a live region, what an action has come to.
+let forget = 0;
+
+// announce tells, in a live region and for a while, what an action has come to.
 export function announce(text) {
   say(byId('said'), text);
+  clearTimeout(forget);
+  forget = setTimeout(() => say(byId('said'), ''), 10_000);
 }
 
 // complain shows what went wrong with what the page wanted to show.

@@ -59,7 +59,7 @@ const columns = (now) => [
   ['Gate', (g) => pill(g.kind)],
   ['Set by', (g) => g.set_by],
   ['Since', (g) => time(g.since_at, clock(g.since_at, now))],
-  ['Until', (g) => (g.until_at ? el('span', { 'data-until': g.until_at }, untilText(g.until_at, now)) : 'resumed')],
+  ['Until', (g) => (g.until_at ? el('span', { 'data-until': g.until_at }, untilText(g.until_at, now)) : 'somebody resumes it')],
   ['Reason', (g) => [el('p', {}, g.reason), cures[g.set_by] && el('p', { class: 'minor' }, cures[g.set_by])]],
   ['Request id', (g) => g.request_id && copyable(g.request_id, 'request id')],
   ['Action', action],

@@ -48,6 +48,7 @@ function facts(m) {
     fact('Message id', m.message_id && copyable(m.message_id, 'message id')),
     fact('Request id', m.request_id && copyable(m.request_id, 'request id')),
     fact('Answer', [m.http_status && `HTTP ${m.http_status}`, m.error_code].filter(Boolean).join(' ') || null),
+    fact('Like it', m.error_code && el('a', { href: `/messages?${new URLSearchParams({ state: m.state, error_code: m.error_code })}` }, `all ${m.state} with ${m.error_code}`)),
     fact('Deadline', m.expires_at && moment(m.expires_at)),
     fact('Recipient hash', m.recipient_hash && copyable(m.recipient_hash, 'recipient hash')),
     fact('Trace', m.traceparent && copyable(m.traceparent, 'trace')),

@@ -1,6 +1,7 @@
 // The list of messages. What is asked for stands in the page's address, so that
 // it can be kept, sent to somebody and gone back to.
 
+import { canCancel, canRetry, many } from '/assets/actions.js';
 import { get, serverNow } from '/assets/api.js';
 import { byId, complain, el, fill, say } from '/assets/dom.js';
 import { pill } from '/assets/state.js';
@@ -36,21 +37,50 @@ async function show() {
     say(byId('count'), n === 0 ? 'No message matches.' : `${count(n, 'message')}, the newest first${answer.has_more ? '; there are more' : ''}`);
     fill(byId('list'), n > 0 && table('Messages', columns(serverNow()), answer.messages));
     fill(byId('pager'), pageLinks(asked, answer));
+    fill(byId('all'), n > 0 && offer());
+    complain(null);
   } catch (error) {
     complain(error);
   }
 }
 
-// find takes what was typed for a key and, if no message has it, for a request id.
-async function find() {
+// offer gives what can be done to all that match, on every page: only where a
+// state has been asked for, so that nobody changes more than he sees.
+function offer() {
+  const states = asked.getAll('state');
+  const allowed = (by) => states.length > 0 && !asked.has('find') && states.every((s) => by.includes(s));
+  const button = (verb, text) => el('button', { click: () => ask(verb) }, text);
+  async function ask(verb) {
+    try {
+      if (await many(verb, Object.fromEntries(filters()))) await show();
+    } catch (error) {
+      complain(error);
+    }
+  }
+  return [allowed(canRetry) && button('retry', 'Retry all that match …'), allowed(canCancel) && button('cancel', 'Cancel all that match …')];
+}
+
+// filters are those of the page as the API takes them.
+function filters() {
   const query = new URLSearchParams(asked);
-  const text = query.get('find');
   query.delete('find');
-  query.set('limit', limit);
+  query.delete('cursor');
   if (query.has('state')) query.set('state', asked.getAll('state').join(','));
   for (const name of ['since', 'until']) {
-    if (query.has(name)) query.set(name, query.get(name) + 'Z');
+    if (query.has(name)) query.set(name, withSeconds(query.get(name)) + 'Z');
   }
+  return query;
+}
+
+// withSeconds adds what a browser leaves out of a time when it is zero.
+const withSeconds = (local) => (local.length === 16 ? local + ':00' : local);
+
+// find takes what was typed for a key and, if no message has it, for a request id.
+async function find() {
+  const query = filters();
+  const text = asked.get('find');
+  query.set('limit', limit);
+  if (asked.has('cursor')) query.set('cursor', asked.get('cursor'));
   if (!text) return get(`/messages?${query}`);
   const byKey = new URLSearchParams(query);
   byKey.set('idempotency_key', text);
