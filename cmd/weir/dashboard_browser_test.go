@@ -14,9 +14,10 @@ import (
 	"weir/cmd/weir/internal/sandbox"
 )
 
-// watched is a rig whose daemon can be looked at.
+// watched is a rig whose daemon can be looked at. The test runs beside others.
 func watched(t *testing.T, cfg sandbox.Config) *rig {
 	t.Helper()
+	t.Parallel()
 	r := newRigAside(t, cfg)
 	r.env["WEIR_ADMIN_TOKEN"] = adminToken
 	return r
@@ -24,7 +25,7 @@ func watched(t *testing.T, cfg sandbox.Config) *rig {
 
 const rcsCard = `article[aria-labelledby="bucket-default/rcs"]`
 
-func TestTheOverviewShowsABucketThatRunsThatIsParkedAndThatIsHeld(t *testing.T) {
+func TestTheDashboardShowsABucketThatRunsThatIsParkedAndThatIsHeld(t *testing.T) {
 	// Eight requests at once of 200 ms use up a window in its first third.
 	r := watched(t, sandbox.Config{Limit: 100, Window: 10 * time.Second, Latency: 200 * time.Millisecond})
 	r.env["WEIR_BULK_RESERVE"] = "0"
@@ -54,7 +55,7 @@ func TestTheOverviewShowsABucketThatRunsThatIsParkedAndThatIsHeld(t *testing.T) 
 	p.see(rcsCard, "left of 100 per 10 s", "a minute, done about ", "Pause …")
 }
 
-func TestAPersonFindsAFailedMessageAndSendsItAgain(t *testing.T) {
+func TestInTheDashboardAPersonFindsAFailedMessageAndSendsItAgain(t *testing.T) {
 	r := watched(t, sandbox.Config{Faults: []sandbox.Fault{
 		{Kind: sandbox.Kind503, First: 1, KeyPrefix: "bumpy"}, {Kind: sandbox.Kind422, KeyPrefix: "refused"},
 	}})
@@ -92,7 +93,7 @@ func TestAPersonFindsAFailedMessageAndSendsItAgain(t *testing.T) {
 	p.see("#list", "bumpy")
 }
 
-func TestAPersonSendsAWholeFailedBatchAgain(t *testing.T) {
+func TestInTheDashboardAPersonSendsAWholeFailedBatchAgain(t *testing.T) {
 	r := watched(t, sandbox.Config{Faults: []sandbox.Fault{{Kind: sandbox.Kind422}}})
 	d := r.serve()
 	keys := keysOf("batch", 120)
@@ -113,7 +114,7 @@ func TestAPersonSendsAWholeFailedBatchAgain(t *testing.T) {
 	r.wantSent(keys...)
 }
 
-func TestABodyAndItsRecipientAreHiddenUntilAPersonAsks(t *testing.T) {
+func TestInTheDashboardABodyAndItsRecipientAreHiddenUntilAPersonAsks(t *testing.T) {
 	r := watched(t, sandbox.Config{})
 	d := r.serve()
 	r.send(envelope("letter", rcsBody))
@@ -135,7 +136,7 @@ func TestABodyAndItsRecipientAreHiddenUntilAPersonAsks(t *testing.T) {
 	}
 }
 
-func TestWhatTheAPIRefusesStandsInTheQuestion(t *testing.T) {
+func TestInTheDashboardWhatTheAPIRefusesStandsInTheQuestion(t *testing.T) {
 	r := watched(t, sandbox.Config{})
 	d := r.serve()
 	r.do("gates", "pause", "default/rcs", "--reason", "not yet")
@@ -157,7 +158,7 @@ func TestWhatTheAPIRefusesStandsInTheQuestion(t *testing.T) {
 	p.see("#message", "sent")
 }
 
-func TestAPersonPausesAndResumesABucket(t *testing.T) {
+func TestInTheDashboardAPersonPausesAndResumesABucket(t *testing.T) {
 	r := watched(t, sandbox.Config{})
 	d := r.serve()
 	r.send(envelope("first", rcsBody))
@@ -175,7 +176,7 @@ func TestAPersonPausesAndResumesABucket(t *testing.T) {
 	p.see("#list", "No gate stands")
 }
 
-func TestTheOverviewSaysLoudlyThatTheDaemonIsGone(t *testing.T) {
+func TestTheDashboardSaysLoudlyThatTheDaemonIsGone(t *testing.T) {
 	r := watched(t, sandbox.Config{})
 	d := r.serve()
 	r.send(envelope("first", rcsBody))
@@ -191,7 +192,7 @@ func TestTheOverviewSaysLoudlyThatTheDaemonIsGone(t *testing.T) {
 	p.complaints()   // the browser tells of each connection that was refused
 }
 
-func TestNothingThatAStrangerSaysBecomesMarkup(t *testing.T) {
+func TestInTheDashboardNothingThatAStrangerSaysBecomesMarkup(t *testing.T) {
 	const hostile = `<img/src=x/onerror=alert(1)><script>alert(2)</script>`
 	r := watched(t, sandbox.Config{})
 	d := r.serve()
@@ -228,7 +229,7 @@ var pagesOf = []struct{ path, selector, text string }{
 	{"/gates", "#list", "not yet"}, {"/rejected", "main", "Nothing was rejected"},
 }
 
-func TestThePagesFitAPhoneAndTheDark(t *testing.T) {
+func TestTheDashboardFitsAPhoneAndTheDark(t *testing.T) {
 	p := furnished(t)
 	for _, scheme := range []string{"light", "dark"} {
 		p.scheme(scheme)
@@ -283,7 +284,7 @@ const paleTexts = `(() => {
   return faults;
 })()`
 
-func TestThePagesCanBeUsedWithoutSightAndWithoutAMouse(t *testing.T) {
+func TestTheDashboardCanBeUsedWithoutSightAndWithoutAMouse(t *testing.T) {
 	p := furnished(t)
 	for _, page := range pagesOf {
 		p.open(page.path)
