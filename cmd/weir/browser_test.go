@@ -25,7 +25,7 @@ const picturesTo = "WEIR_SCREENSHOTS"
 
 const adminToken = "token-of-the-browser-tests"
 
-// tab is a tab of a real browser in which a person is logged in.
+// tab is the tab of a real browser.
 type tab struct {
 	t    *testing.T
 	ctx  context.Context
@@ -41,9 +41,25 @@ var (
 	phone   = [2]int64{360, 740}
 )
 
-// openTab opens a browser before a daemon and logs in. It ends with the test,
-// which fails if a script failed or the browser refused something.
+// openTab is openBrowser for somebody who has the token.
 func openTab(t *testing.T, d *served) *tab {
+	t.Helper()
+	p := openBrowser(t, d)
+	p.open("/login")
+	p.logIn(adminToken)
+	p.see("h1", "Overview")
+	return p
+}
+
+func (p *tab) logIn(token string) {
+	p.t.Helper()
+	p.do(chromedp.SendKeys(chromedp.CSS(`input[name="token"]`), token))
+	p.click("button", "Log in")
+}
+
+// openBrowser opens a browser before a daemon. It ends with the test, which
+// fails if a script failed or the browser refused something.
+func openBrowser(t *testing.T, d *served) *tab {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
@@ -68,10 +84,6 @@ func openTab(t *testing.T, d *served) *tab {
 	if _, err := chromedp.Call(ctx, browserlog.Enable, cdp.Empty{}); err != nil {
 		t.Fatal(err)
 	}
-	p.open("/login")
-	p.do(chromedp.SendKeys(chromedp.CSS(`input[name="token"]`), adminToken))
-	p.click("button", "Log in")
-	p.see("h1", "Overview")
 	return p
 }
 

@@ -25,6 +25,23 @@ func watched(t *testing.T, cfg sandbox.Config) *rig {
 
 const rcsCard = `article[aria-labelledby="bucket-default/rcs"]`
 
+func TestTheDashboardIsForThoseWhoHaveTheToken(t *testing.T) {
+	d := watched(t, sandbox.Config{}).serve()
+	p := openBrowser(t, d)
+	p.open("/messages")
+	p.see("h1", "Log in")
+	p.picture("login")
+	p.logIn("a guess")
+	p.see("[role=alert]", "This is not the admin token.")
+	p.complaints() // the browser tells of the answer of 401
+	p.logIn(adminToken)
+	p.see("#buckets", "No messages yet.")
+	p.click("button", "Log out")
+	p.see("h1", "Log in")
+	p.open("/")
+	p.see("h1", "Log in")
+}
+
 func TestTheDashboardShowsABucketThatRunsThatIsParkedAndThatIsHeld(t *testing.T) {
 	// Eight requests at once of 200 ms use up a window in its first third.
 	r := watched(t, sandbox.Config{Limit: 100, Window: 10 * time.Second, Latency: 200 * time.Millisecond})
@@ -91,6 +108,14 @@ func TestInTheDashboardAPersonFindsAFailedMessageAndSendsItAgain(t *testing.T) {
 	id := r.show("bumpy").RequestID
 	p.open("/messages?find=" + *id)
 	p.see("#list", "bumpy")
+	p.click("summary", "Filters")
+	p.do(chromedp.SendKeys(chromedp.CSS(`#recipient`), "+4915112345678"))
+	p.do(chromedp.SetValue(chromedp.CSS(`input[name="find"]`), ""))
+	p.click("button", "Search")
+	p.see("#count", "3 messages,")
+	if address := ask[string](p, `location.href`); strings.Contains(address, "4915112345678") {
+		t.Errorf("the recipient stands in the address %s", address)
+	}
 }
 
 func TestInTheDashboardAPersonSendsAWholeFailedBatchAgain(t *testing.T) {

@@ -5,51 +5,57 @@ import { get } from '/assets/api.js';
 // silence is how long the stream may say nothing: the heartbeat in the status
 // changes every 5 s, so a longer silence is a connection that has died.
 const silence = 20_000;
+const pause = 1000;
 
 // follow calls onStatus with each status, and onCut with the time of the last
-// one whenever the stream is found to be cut. A page that nobody sees has no
-// stream: a browser allows six connections to one server, and each tab would
-// take one.
+// one while weir cannot be reached. A page that nobody sees has no stream: a
+// browser allows six connections to one server, and each tab would take one.
 export function follow(onStatus, onCut) {
   let source = null;
+  let timer = 0;
   let heard = Date.now();
-  let again = 0;
+
+  function hear(status) {
+    heard = Date.now();
+    onStatus(status);
+  }
+
+  function close() {
+    clearTimeout(timer);
+    source?.close();
+    source = null;
+  }
 
   function open() {
     close();
     heard = Date.now();
     source = new EventSource('/api/v1/status/stream');
-    source.addEventListener('status', (event) => {
-      heard = Date.now();
-      onStatus(JSON.parse(event.data));
-    });
-    source.addEventListener('error', cut);
+    source.addEventListener('status', (event) => hear(JSON.parse(event.data)));
+    source.addEventListener('error', () => ask(pause));
   }
 
-  function close() {
-    clearTimeout(again);
-    source?.close();
-    source = null;
-  }
-
-  // cut tries again by a plain request first: only that tells why.
-  function cut() {
+  // ask asks for the status by a plain call, which tells what a stream does
+  // not: why there is none, and the server's clock. Where streams are refused,
+  // the page lives on such calls.
+  async function ask(wait) {
     close();
-    onCut(heard);
-    again = setTimeout(async () => {
-      try {
-        await get('/status');
-        open();
-      } catch {
-        cut();
-      }
-    }, 1000);
+    try {
+      hear(await get('/status'));
+      then(open, wait);
+    } catch {
+      onCut(heard);
+      then(() => ask(0), pause);
+    }
+  }
+
+  function then(next, wait) {
+    clearTimeout(timer);
+    if (!document.hidden) timer = setTimeout(next, wait);
   }
 
   setInterval(() => {
-    if (source && Date.now() - heard > silence) cut();
-  }, 1000);
-  document.addEventListener('visibilitychange', () => (document.hidden ? close() : open()));
-  get('/status').catch(() => {}); // learns the server's clock
-  open();
+    if (source && Date.now() - heard > silence) ask(pause);
+  }, pause);
+  document.addEventListener('visibilitychange', () => (document.hidden ? close() : ask(0)));
+  ask(0);
 }
