@@ -27,8 +27,9 @@ const sweepEvery = 30 * time.Second
 
 // daemon is weir at work: the parts, put together.
 type daemon struct {
-	cfg        *Config
+	cfg        *Config // as it was at the start
 	log        *slog.Logger
+	reloads    reloads
 	clock      *dispatcher.Clock
 	now        func() time.Time // the clock's
 	machine    machine
@@ -47,9 +48,10 @@ type daemon struct {
 func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error) {
 	clock := dispatcher.NewClock(a.now)
 	d := &daemon{
-		cfg: cfg, clock: clock, now: clock.Now, log: cfg.logger(a.stderr), sweepEvery: sweepEvery,
+		cfg: cfg, clock: clock, now: clock.Now, sweepEvery: sweepEvery,
 		foreign: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024),
 	}
+	d.log = d.reloads.begin(cfg, a.stderr)
 	d.machine.began = clock.Now()
 	for _, warning := range cfg.Warnings {
 		d.log.Warn(warning)
@@ -124,7 +126,7 @@ func (d *daemon) accounts() []dispatcher.Account {
 		accounts[i] = dispatcher.Account{
 			Name: a.Name, BaseURL: a.URL, Channels: d.cfg.Channels()[a.Name], SharedLimit: a.LimitScope == LimitByKey,
 			Key: func() (dispatcher.APIKey, error) {
-				key, err := a.ReadKey()
+				key, err := d.reloads.present.Load().Accounts[i].ReadKey()
 				return dispatcher.APIKey(key), err
 			},
 		}
@@ -190,6 +192,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.store.WatchFiles(working) })
 	group.Go(func() error { return d.failWithStore(working) })
 	group.Go(func() error { return d.health.run(working, d.store, d.takes) })
+	group.Go(func() error { return d.followReloads(working) })
 	group.Go(func() error { return d.notifySystemd(working) })
 	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.health.addr(), "epoch", d.store.Epoch())
 
