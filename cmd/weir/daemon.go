@@ -40,6 +40,7 @@ type daemon struct {
 	feed       *store.Feed
 	health     *health
 	foreign    chan struct{}         // another process wrote to the database
+	erasing    chan struct{}         // it may have erased something
 	settled    chan []outbox.Outcome // to be announced
 }
 
@@ -49,7 +50,7 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 	clock := dispatcher.NewClock(a.now)
 	d := &daemon{
 		cfg: cfg, clock: clock, now: clock.Now, sweepEvery: sweepEvery,
-		foreign: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024),
+		foreign: make(chan struct{}, 1), erasing: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024),
 	}
 	d.log = d.reloads.begin(cfg, a.stderr)
 	d.machine.began = clock.Now()
@@ -192,6 +193,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.store.WatchFiles(working) })
 	group.Go(func() error { return d.failWithStore(working) })
 	group.Go(func() error { return d.health.run(working, d.store, d.takes) })
+	group.Go(func() error { return d.followErasures(working) })
 	group.Go(func() error { return d.followReloads(working) })
 	group.Go(func() error { return d.notifySystemd(working) })
 	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.health.addr(), "epoch", d.store.Epoch())
@@ -258,6 +260,10 @@ func (d *daemon) followOperators(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.foreign:
+		}
+		select {
+		case d.erasing <- struct{}{}:
+		default:
 		}
 		gates, err := d.store.Gates(ctx)
 		if err != nil && ctx.Err() == nil {
