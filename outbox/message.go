@@ -65,7 +65,14 @@ type Message struct {
 	ExpiresAt     time.Time
 	Traceparent   string // empty: none
 	Fingerprint   string // see Fingerprint
-	RecipientHash string // SHA-256, in hex, of the body's "to"; empty: it has none
+	RecipientHash string // see RecipientHash; empty: its body has no "to"
+}
+
+// RecipientHash gives the SHA-256, in hex, of a body's "to": it finds the
+// messages to somebody where the address itself must not stand.
+func RecipientHash(to string) string {
+	hash := sha256.Sum256([]byte(to))
+	return hex.EncodeToString(hash[:])
 }
 
 // Bucket gives the bucket that m belongs to.
@@ -111,8 +118,7 @@ func (e Envelope) judge(handedOver time.Time, known Channels, bad *InvalidError)
 		Fingerprint: c.fingerprint,
 	}
 	if to := textOf(c.to); to != "" {
-		hash := sha256.Sum256([]byte(to))
-		m.RecipientHash = hex.EncodeToString(hash[:])
+		m.RecipientHash = RecipientHash(to)
 	}
 	if !slices.Contains(Lanes[:], m.Lane) {
 		bad.add("lane", fmt.Sprintf(`"%s" is not one of high, normal, bulk`, clip(e.Lane)))

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -59,7 +61,8 @@ type process struct {
 
 	running chan runningLine // what a daemon says once it runs
 	ended   chan struct{}
-	stderr  []string // complete once ended is closed
+	mu      sync.Mutex
+	stderr  []string // complete once ended is closed; before, it needs mu
 }
 
 // runningLine is the line of the log in which a daemon says where it listens.
@@ -107,13 +110,27 @@ func (p *process) follow(stderr io.Reader) {
 	defer close(p.ended)
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
+		p.mu.Lock()
 		p.stderr = append(p.stderr, lines.Text())
+		p.mu.Unlock()
 		var line runningLine
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "running" {
 			p.running <- line
 		}
 	}
 	_ = p.cmd.Wait() // the exit code tells
+}
+
+// awaitLine returns once the process has said a line with all the parts.
+func (p *process) awaitLine(parts ...string) {
+	p.t.Helper()
+	await(p.t, "a line with "+strings.Join(parts, ", "), func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return slices.ContainsFunc(p.stderr, func(line string) bool {
+			return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) })
+		})
+	})
 }
 
 func (p *process) signal(s syscall.Signal) {
