@@ -62,10 +62,11 @@ func TestAHoldOfThisMachineLetsNothingOutUntilItsOwnCure(t *testing.T) {
 		r.add(rcs, outbox.Normal, keys("k", 20)...)
 		r.start()
 		r.wait(time.Second, "requests are on the wire", func() bool { return r.api.onWire() > 0 })
+		synctest.Wait() // those that go at this moment are on the wire
 		hold := tooFull
 		hold.Since = time.Now()
 		r.d.Hold(hold)
-		held := time.Now()
+		held := time.Now().Add(1)
 		time.Sleep(time.Hour)
 		if n := len(r.api.requests(held)); n > 0 {
 			t.Errorf("%d requests while it held", n)

@@ -45,6 +45,17 @@ func fillUp(t *testing.T, dir string) (free func()) {
 }
 
 func TestAnEmbeddedServerThatCannotStoreSaysSoIsRestartedAndTheIntakeGoesOn(t *testing.T) {
+	for name, store := range map[string]func(dir string) error{
+		"with its store":             func(string) error { return nil },
+		"although its store is gone": os.RemoveAll,
+	} {
+		t.Run(name, func(t *testing.T) { testHealing(t, store) })
+	}
+}
+
+// testHealing fills the disk of an embedded server, does something to its store
+// then, and makes space.
+func testHealing(t *testing.T, meanwhile func(dir string) error) {
 	dir := smallDisk(t, 24)
 	troubles := make(chan string, 10)
 	cfg := embedded(filepath.Join(dir, "nats"))
@@ -78,6 +89,9 @@ func TestAnEmbeddedServerThatCannotStoreSaysSoIsRestartedAndTheIntakeGoesOn(t *t
 		t.Logf("said after %v, the publisher heard %v", time.Since(began).Round(time.Millisecond), err)
 	case <-time.After(patience):
 		t.Fatal("nobody was told")
+	}
+	if err := meanwhile(cfg.StoreDir); err != nil {
+		t.Fatal(err)
 	}
 	free()
 	select {

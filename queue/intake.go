@@ -93,8 +93,11 @@ func (q *Queue) takeIntake(ctx context.Context) error {
 
 func (q *Queue) runSend(ctx context.Context, ledger Ledger) error {
 	failing := newTrouble(q.cfg.Log, "intake from weir.send")
-	source := newPuller(q.intake, q.untilCut())
+	var source *puller
 	for {
+		if source == nil {
+			source = newPuller(q.intake, q.untilCut())
+		}
 		msgs, err := source.next(ctx, intakeBatch)
 		if err == nil {
 			failing.over()
@@ -103,7 +106,7 @@ func (q *Queue) runSend(ctx context.Context, ledger Ledger) error {
 			}
 			continue
 		}
-		source = newPuller(q.intake, q.untilCut())
+		source = nil
 		if errors.Is(err, errCut) || q.awaitConnection(ctx) {
 			continue // what is said of the connection is said elsewhere
 		}
@@ -120,13 +123,36 @@ func (q *Queue) runSend(ctx context.Context, ledger Ledger) error {
 }
 
 // intakeError returns ErrIntakeLost if cause came from the consumer being gone,
-// and nil if ctx has ended or the server may just be out of reach.
+// and nil if ctx has ended, the server may just be out of reach, or it is the
+// embedded one, whose streams are then made anew.
 func (q *Queue) intakeError(ctx context.Context, cause error) error {
 	_, err := q.intake.Info(ctx)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		if q.server != nil {
+			q.refound(ctx)
+			return nil
+		}
 		return fmt.Errorf("%w: by another daemon on this NATS, or by somebody who deleted consumer or stream: see that only one daemon uses it, then start again: %w", ErrIntakeLost, cause)
 	}
 	return nil
+}
+
+// refound makes the streams of the embedded server and the intake anew. Nobody
+// else has the right to remove them there: its store was lost when it was
+// restarted. What fails here will be met again.
+func (q *Queue) refound(ctx context.Context) {
+	q.cfg.Log.Error("the store of the embedded NATS was lost, and with it what had not been taken in from weir.send yet; it is made anew",
+		"dir", q.cfg.StoreDir)
+	err := q.ensureStream(ctx, sendConfig())
+	if err == nil {
+		err = q.ensureStream(ctx, outcomeConfig())
+	}
+	if err == nil {
+		err = q.takeIntake(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		q.cfg.Log.Error("the streams of the embedded NATS cannot be made anew; trying again", "error", err)
+	}
 }
 
 // take settles one fetched batch with ledger and acks it. It tries until that

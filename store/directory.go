@@ -148,7 +148,12 @@ func refuseNetworkFS(dir string) error {
 	if err := syscall.Statfs(dir, &stat); err != nil {
 		return fmt.Errorf("store: asking for the file system of %s: %w", dir, err)
 	}
-	if name, found := networkFS[uint32(stat.Type)]; found {
+	return refuseType(dir, uint32(stat.Type))
+}
+
+// refuseType judges the type of dir's file system, as statfs(2) gives it.
+func refuseType(dir string, magic uint32) error {
+	if name, found := networkFS[magic]; found {
 		return fmt.Errorf("%w: %s is on %s; choose a local disk", ErrNetworkFS, dir, name)
 	}
 	return nil

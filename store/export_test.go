@@ -28,6 +28,9 @@ func (s *Store) HastenWAL() { s.wal.patience = time.Millisecond }
 // write lock, so that it has to be tried again.
 func (s *Store) HastenLocks() { s.writer.try = time.Millisecond }
 
+// RefuseType tells whether a directory on such a file system is refused.
+func RefuseType(dir string, magic uint32) error { return refuseType(dir, magic) }
+
 // CloseAnyway closes the connections that Close has left open.
 func (s *Store) CloseAnyway() error { return errors.Join(s.writer.close(), s.read.Close()) }
 

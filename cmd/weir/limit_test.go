@@ -53,24 +53,28 @@ func TestADaemonUsesALimitAsTheSimulationSays(t *testing.T) {
 		r.wantSent(keys[i]...)
 		stats := r.api.Stats()
 		use := shareUsed(stats.Limits[0].Windows, s.Window)
-		saidUse, saidRefused := foretold(s)
-		if said := fmt.Sprintf("%s: %.3f of the limit used and %d refused; the simulation says %.3f and %d at most",
-			s.Model, use, stats.Throttled, saidUse, saidRefused); use < saidUse-0.25 || stats.Throttled > saidRefused+s.Backlog/40 {
-			t.Error(said)
-		} else {
-			t.Log(said)
+		least, most := foretold(s)
+		t.Logf("%s: %.3f of the limit used and %d refused; the simulation says %.3f at least and %d at most", s.Model, use, stats.Throttled, least, most)
+		if use < least-0.1 || stats.Throttled > most+s.Backlog/40 {
+			t.Errorf("with %s the daemon does worse than the simulation", s.Model)
 		}
 	}
 }
 
-// foretold is what the simulation says of a scenario: the share used, on
-// average, and how many are refused at most.
+// foretold is what the simulation says of a scenario: the share used at least and
+// how many are refused at most, with any luck and also with the slow answers that
+// a busy machine gives, where a sliding log is known late.
 func foretold(s sim.Scenario) (use float64, refused int) {
-	const seeds = 5
-	for s.Seed = range uint64(seeds) {
-		r := sim.Run(s, sim.NewWeir(s))
-		use += shareUsed(windowsOf(r, s), s.Window) / seeds
-		refused = max(refused, r.Total().Refused)
+	use = 1
+	slow, stalling := s, s
+	slow.Leg, slow.Tail = 4*s.Leg, 0.05
+	stalling.Leg, stalling.Tail = 20*s.Leg, 0.05
+	for _, s := range []sim.Scenario{s, slow, stalling} {
+		for s.Seed = range uint64(5) {
+			r := sim.Run(s, sim.NewWeir(s))
+			use = min(use, shareUsed(windowsOf(r, s), s.Window))
+			refused = max(refused, r.Total().Refused)
+		}
 	}
 	return use, refused
 }
