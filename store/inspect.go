@@ -40,9 +40,9 @@ type Inspection struct {
 	Quiet          time.Duration // since its last heartbeat
 }
 
-// Inspect looks at the database in dir beside a daemon, through one read-only
-// connection, for damage at most as long as look. Its commits go on meanwhile.
-// It returns ErrCorrupt or ErrNewer.
+// Inspect looks at the database in dir, also beside a daemon, whose commits go on
+// meanwhile: for damage at most as long as look. It changes nothing. It returns
+// ErrCorrupt or ErrNewer.
 func Inspect(ctx context.Context, dir string, look time.Duration, now time.Time) (Inspection, error) {
 	in := Inspection{Known: latest()}
 	path := filepath.Join(dir, fileName)
@@ -61,7 +61,9 @@ func Inspect(ctx context.Context, dir string, look time.Duration, now time.Time)
 	}
 	in.Whole = time.Since(began) < look
 	in.Runs = DaemonRuns(dir)
-	err := withSQL(path, checkPragmas, func(db *sqlx.DB) error {
+	// Unlike a read-only one, this connection removes on closing the helper files
+	// that nobody else needs.
+	err := withSQL(path, readerPragmas, func(db *sqlx.DB) error {
 		if err := db.GetContext(ctx, &in.Version, `PRAGMA user_version`); err != nil {
 			return err
 		}

@@ -139,7 +139,11 @@ func (d *doctor) settings(context.Context) (found diagnosis) {
 		found.warn("", "settings", "%s", warning)
 	}
 	if len(found) == 0 {
-		found.ok("settings", "they fit together; %d accounts", len(d.cfg.Accounts))
+		var names []string
+		for _, a := range d.cfg.Accounts {
+			names = append(names, a.Name)
+		}
+		found.ok("settings", "they fit together; accounts: %s", strings.Join(names, ", "))
 	}
 	return found
 }

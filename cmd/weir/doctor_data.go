@@ -92,7 +92,7 @@ func (d *doctor) life(in store.Inspection) (found diagnosis) {
 	case !in.Runs:
 		found.warn("start it with weir serve", what, "none runs%s", reason)
 	case in.Daemon.State == "stopped":
-		found.fail("see its log; if it does not end by itself, kill it and start it again", what, "a process has the data directory, but shows no life%s", reason)
+		found.fail("wait if it has just been started, else see its log and start it again", what, "a process has the data directory, but shows no life%s", reason)
 	case in.Daemon.State == "held":
 		found.fail("cure what it names", what, "it runs, and holds everything back%s", reason)
 	case in.Daemon.State != "running":
