@@ -78,6 +78,7 @@ type bucket struct {
 	sent     lastMinute
 	last     lastSeen
 	shown    Gauges
+	changes  changeLog
 }
 
 // lastSeen is what the latest answer left for people to look up.

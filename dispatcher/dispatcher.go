@@ -78,6 +78,8 @@ type Config struct {
 	// Clock tells when the time may be wrong, and is told the API's. Defaults to
 	// one that only compares Now with the API's.
 	Clock *Clock
+	// Observe, if set, follows each attempt, for metrics and traces.
+	Observe Observe
 	// Log takes what operators should know, without keys, bodies and recipients.
 	// Defaults to discarding.
 	Log *slog.Logger
@@ -148,6 +150,9 @@ func New(cfg Config) (*Dispatcher, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	if cfg.Clock == nil {
 		cfg.Clock = NewClock(cfg.Now)
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = unobserved
 	}
 	d := &Dispatcher{
 		cfg:     cfg,

@@ -153,17 +153,22 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	if s.ClockKnown {
 		g.ClockOffset = &s.ClockOffset
 	}
+	setBy := "" // of the state
 	switch gate := d.gates.strongest(b); {
 	case gate != nil:
+		setBy = gate.SetBy
 		g.State, g.Reason, g.Since, g.Until = gate.Kind, gate.Reason, gate.Since, gate.Until
 	case d.trouble.Reason != "":
+		setBy = d.trouble.SetBy
 		g.State, g.Reason, g.Since = d.trouble.Kind, d.trouble.Reason, d.trouble.Since
 	case s.Parked:
+		setBy = ByLimit
 		g.State, g.Reason, g.Until = Parked, s.Reason, s.Until
 		if now.Before(b.park.until) {
 			g.Since = b.park.since
 		}
 	case b.park.stands(now):
+		setBy = ByLimit
 		g.State, g.Since, g.Until = Parked, b.park.since, b.park.until
 		g.Reason = s.Reason
 		if s.Mode == limiter.ModeWindow && s.Remaining > 0 {
@@ -185,6 +190,7 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 			g.Since = now
 		}
 	}
+	b.changes.log(d.cfg.Log, &b.shown, &g, setBy, now)
 	b.shown = g
 	return g
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -23,5 +24,25 @@ const WALPinned = walPinned
 // HastenWAL makes people hear at once of a reader that pins the log.
 func (s *Store) HastenWAL() { s.wal.patience = time.Millisecond }
 
+// HastenLocks makes each commit give up at once while another process keeps the
+// write lock, so that it has to be tried again.
+func (s *Store) HastenLocks() { s.writer.try = time.Millisecond }
+
 // CloseAnyway closes the connections that Close has left open.
 func (s *Store) CloseAnyway() error { return errors.Join(s.writer.close(), s.read.Close()) }
+
+// Selection is the query behind Messages.
+func (s *Store) Selection(ctx context.Context, f Filter) (string, []any, error) {
+	return s.selection(ctx, f)
+}
+
+// CancelAfter is CancelMatching for one page, with something between its reading
+// and its commit.
+func (s *Store) CancelAfter(ctx context.Context, f Filter, between func()) (Bulk, error) {
+	page, err := s.operatedPage(ctx, f)
+	if err != nil {
+		return Bulk{}, err
+	}
+	between()
+	return s.bulkPage(ctx, page, cancel, false)
+}

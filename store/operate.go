@@ -5,20 +5,35 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"weir/dispatcher"
 	"weir/outbox"
 )
 
+// action is what a person does to a message.
+type action struct {
+	verb  string
+	takes []outbox.State
+	// check, if set, returns a bare ErrDeadline or ErrPurged if that stands in the way.
+	check func(m *operated, now int64) error
+	apply func(*tx, *operated) error
+}
+
 // Cancel withdraws a message that waits. It becomes canceled, or unknown if an
 // attempt may have been sent; the state it got is returned. It returns
 // ErrNotFound, ErrPurged, or ErrState for a message that is being sent or has settled.
 func (s *Store) Cancel(ctx context.Context, key string) (outbox.State, error) {
-	return s.operate(ctx, key, "cancel", func(tx *tx, m *operated) error {
-		if m.state != outbox.Pending && m.state != outbox.Retrying {
-			return ErrState
-		}
+	return s.operate(ctx, key, cancel)
+}
+
+// Cancelable are the states that Cancel takes.
+var Cancelable = []outbox.State{outbox.Pending, outbox.Retrying}
+
+var cancel = action{
+	verb: "cancel", takes: Cancelable,
+	apply: func(tx *tx, m *operated) error {
 		return tx.settleWaiting(`
 			UPDATE messages SET
 				state = iif(ambiguous_at IS NULL, 'canceled', 'unknown'),
@@ -26,7 +41,7 @@ func (s *Store) Cancel(ctx context.Context, key string) (outbox.State, error) {
 				error_message = iif(ambiguous_at IS NULL, 'canceled by an operator',
 				                    'canceled by an operator after an attempt that may have been sent')
 			WHERE id = ?1`+returningOutcome, m.id, tx.now)
-	})
+	},
 }
 
 // Retry makes a message that was surely not sent (failed, canceled or expired)
@@ -34,23 +49,26 @@ func (s *Store) Cancel(ctx context.Context, key string) (outbox.State, error) {
 // given; one that has passed must be replaced. It returns ErrNotFound, ErrState,
 // ErrDeadline, or ErrPurged if its body is no longer kept.
 func (s *Store) Retry(ctx context.Context, key string, deadline time.Time) (outbox.State, error) {
-	return s.operate(ctx, key, "retry", func(tx *tx, m *operated) error {
-		switch m.state {
-		case outbox.Failed, outbox.Canceled, outbox.Expired:
-		default:
-			return ErrState
-		}
-		if m.bodiless {
-			return ErrPurged
-		}
-		if deadline.IsZero() {
-			deadline = m.expires
-		}
-		if !deadline.IsZero() && deadline.UnixMilli() <= tx.now {
-			return ErrDeadline
-		}
-		return tx.restart(m, deadline)
-	})
+	return s.operate(ctx, key, retry(deadline))
+}
+
+// Retryable are the states that Retry takes.
+var Retryable = []outbox.State{outbox.Failed, outbox.Expired, outbox.Canceled}
+
+func retry(deadline time.Time) action {
+	return action{
+		verb: "retry", takes: Retryable,
+		check: func(m *operated, now int64) error {
+			if m.bodiless {
+				return ErrPurged
+			}
+			if d := m.deadline(deadline); !d.IsZero() && d.UnixMilli() <= now {
+				return ErrDeadline
+			}
+			return nil
+		},
+		apply: func(tx *tx, m *operated) error { return tx.restart(m, m.deadline(deadline)) },
+	}
 }
 
 // Resolution is what a person found out about an unknown message.
@@ -69,10 +87,7 @@ const (
 // is the API's, if the person knows it. With MayDuplicate a deadline that has
 // passed no longer counts. It returns ErrNotFound, ErrPurged or ErrState.
 func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID string) (outbox.State, error) {
-	return s.operate(ctx, key, "resolve", func(tx *tx, m *operated) error {
-		if m.state != outbox.Unknown {
-			return ErrState
-		}
+	return s.operate(ctx, key, action{verb: "resolve", takes: []outbox.State{outbox.Unknown}, apply: func(tx *tx, m *operated) error {
 		var next outbox.State
 		switch r {
 		case MayDuplicate:
@@ -90,7 +105,7 @@ func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID
 				error_code = iif(?2 = 'sent', NULL, error_code), error_message = iif(?2 = 'sent', NULL, error_message),
 				generation = generation + 1, updated_at = ?4, settled_at = ?4
 			WHERE id = ?1`+returningOutcome, m.id, string(next), text(messageID), tx.now)
-	})
+	}})
 }
 
 // operated is the message that a person acts on.
@@ -102,6 +117,14 @@ type operated struct {
 	bodiless bool      // its body is no longer kept
 }
 
+// deadline is the new one, if there is one, or else the message's own.
+func (m *operated) deadline(renewed time.Time) time.Time {
+	if renewed.IsZero() {
+		return m.expires
+	}
+	return renewed
+}
+
 // deadlineAhead is the message's deadline, or zero if it has passed.
 func (m *operated) deadlineAhead(now int64) time.Time {
 	if m.expires.UnixMilli() <= now {
@@ -110,44 +133,69 @@ func (m *operated) deadlineAhead(now int64) time.Time {
 	return m.expires
 }
 
-// operate finds a message and changes it in one transaction. The change
-// returns a bare ErrState, ErrDeadline or ErrPurged if that stands in the way.
-func (s *Store) operate(ctx context.Context, key, verb string, change func(*tx, *operated) error) (outbox.State, error) {
+// operate finds a message and changes it in one transaction.
+func (s *Store) operate(ctx context.Context, key string, do action) (outbox.State, error) {
 	var m operated
 	err := s.writer.do(ctx, func(tx *tx) error {
 		if err := tx.find(key, &m); err != nil {
 			return err
 		}
-		switch err := change(tx, &m); {
+		switch err := tx.act(do, &m); {
 		case errors.Is(err, ErrState):
-			return fmt.Errorf("%w: cannot %s a message that is %s", ErrState, verb, m.state)
+			return fmt.Errorf("%w: cannot %s a message that is %s", ErrState, do.verb, m.state)
 		case errors.Is(err, ErrPurged):
-			return fmt.Errorf("%w: cannot %s a message without its body", ErrPurged, verb)
+			return fmt.Errorf("%w: cannot %s a message without its body", ErrPurged, do.verb)
 		case errors.Is(err, ErrDeadline):
-			return fmt.Errorf("%w: cannot %s it without a new one", ErrDeadline, verb)
+			return fmt.Errorf("%w: cannot %s it without a new one", ErrDeadline, do.verb)
 		case err != nil:
-			return fmt.Errorf("store: %s of a message: %w", verb, err)
+			return fmt.Errorf("store: %s of a message: %w", do.verb, err)
 		}
 		return tx.find(key, &m)
 	})
 	return m.state, err
 }
 
+// act does to a message what may be done to it, or returns a bare ErrState,
+// ErrDeadline or ErrPurged.
+func (t *tx) act(do action, m *operated) error {
+	if err := do.allows(m, t.now); err != nil {
+		return err
+	}
+	return do.apply(t, m)
+}
+
+func (a action) allows(m *operated, now int64) error {
+	if !slices.Contains(a.takes, m.state) {
+		return ErrState
+	}
+	if a.check == nil {
+		return nil
+	}
+	return a.check(m, now)
+}
+
 func (t *tx) find(key string, m *operated) error {
-	var state, lane string
-	var expires nullMillis
-	err := t.query(`
-		SELECT id, state, account, channel, lane, expires_at, body IS NULL FROM messages
-		WHERE idempotency_key = ?`).QueryRow(key).
-		Scan(&m.id, &state, &m.place.Account, &m.place.Channel, &lane, &expires, &m.bodiless)
+	err := m.scan(t.query(operatedRow + `WHERE idempotency_key = ?`).QueryRow(key))
 	if errors.Is(err, sql.ErrNoRows) {
 		return t.findTombstone(key, m)
 	}
 	if err != nil {
 		return fmt.Errorf("store: reading a message: %w", err)
 	}
-	m.state, m.place.Lane, m.expires = outbox.State(state), outbox.Lane(lane), expires.Time
 	return nil
+}
+
+const operatedRow = `
+	SELECT id, state, account, channel, lane, expires_at, body IS NULL FROM messages
+	`
+
+// scan reads a row of operatedRow.
+func (m *operated) scan(row interface{ Scan(...any) error }) error {
+	var state, lane string
+	var expires nullMillis
+	err := row.Scan(&m.id, &state, &m.place.Account, &m.place.Channel, &lane, &expires, &m.bodiless)
+	m.state, m.place.Lane, m.expires = outbox.State(state), outbox.Lane(lane), expires.Time
+	return err
 }
 
 // restart makes a settled message pending as if it were new: it waits for its
@@ -190,4 +238,46 @@ func (s *Store) Resume(ctx context.Context, scope string) (resumed bool, err err
 		return false, fmt.Errorf("store: resuming %s: %w", scope, err)
 	}
 	return resumed, nil
+}
+
+// ResumeAll does what Resume does to every scope, and gives those that it resumed.
+func (s *Store) ResumeAll(ctx context.Context) (resumed []string, err error) {
+	err = s.writer.do(ctx, func(tx *tx) error {
+		resumed, err = tx.scopes(`
+			DELETE FROM gates
+			WHERE kind = 'paused' OR (kind = 'held' AND set_by = 'clock')
+			RETURNING scope`)
+		if err != nil {
+			return err
+		}
+		for _, scope := range resumed {
+			if err := tx.showGates(scope); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: resuming all: %w", err)
+	}
+	return resumed, nil
+}
+
+// scopes runs a change of gates and gives the scopes that it returns, each once.
+func (t *tx) scopes(query string) ([]string, error) {
+	rows, err := t.query(query).Query()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var scopes []string
+	for rows.Next() {
+		var scope string
+		if err := rows.Scan(&scope); err != nil {
+			return nil, err
+		}
+		scopes = append(scopes, scope)
+	}
+	slices.Sort(scopes)
+	return slices.Compact(scopes), rows.Err()
 }

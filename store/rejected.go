@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 
 	"weir/outbox"
@@ -16,7 +18,7 @@ const (
 // Reject keeps payloads that could not become messages, for people to look at.
 // The oldest make room: at most 10,000 rows and 256 MiB are kept.
 func (s *Store) Reject(ctx context.Context, rejections []outbox.Rejection) error {
-	return s.doNew(ctx, func(tx *tx) error {
+	err := s.doNew(ctx, func(tx *tx) error {
 		for _, r := range rejections {
 			if err := tx.reject(r); err != nil {
 				return fmt.Errorf("store: keeping a rejected payload: %w", err)
@@ -27,6 +29,10 @@ func (s *Store) Reject(ctx context.Context, rejections []outbox.Rejection) error
 		}
 		return nil
 	})
+	if err == nil {
+		s.intake.rejected.Add(int64(len(rejections)))
+	}
+	return err
 }
 
 func (t *tx) reject(r outbox.Rejection) error {
@@ -53,24 +59,44 @@ func (t *tx) boundRejected() error {
 	return err
 }
 
-// RejectedRow is a payload that could not become a message.
+// RejectedRow is a payload that could not become a message, without the payload.
 type RejectedRow struct {
 	ID         int64  `db:"id" json:"id"`
 	Reason     string `db:"reason" json:"reason"`
-	Size       int    `db:"size" json:"size"`
+	Size       int    `db:"size" json:"size"` // of the whole payload, in bytes
+	Cut        bool   `db:"cut" json:"cut"`   // more came than is kept
 	ReceivedAt string `db:"received_at" json:"received_at"`
-	Payload    string `db:"payload" json:"payload"`
 }
 
-// Rejected returns the latest rejected payloads, newest first.
-func (s *Store) Rejected(ctx context.Context, most int) ([]RejectedRow, error) {
+// Rejected returns at most so many of the rejected payloads with an id below
+// before, newest first. Zero is before none.
+func (s *Store) Rejected(ctx context.Context, before int64, most int) ([]RejectedRow, error) {
 	rows := []RejectedRow{}
 	err := s.read.SelectContext(ctx, &rows, `
-		SELECT id, reason, size, received_at, payload FROM rejected_readable
-		ORDER BY id DESC
-		LIMIT ?`, most)
+		SELECT r.id, r.reason, r.size, r.received_at, t.size > length(t.payload) AS cut
+		FROM rejected_readable AS r JOIN rejected AS t ON t.id = r.id
+		WHERE r.id < ?1 OR ?1 = 0
+		ORDER BY r.id DESC
+		LIMIT ?2`, before, most)
 	if err != nil {
 		return nil, fmt.Errorf("store: reading the rejected payloads: %w", err)
 	}
 	return rows, nil
+}
+
+// RejectedPayload returns what is kept of a rejected payload, or ErrNotFound.
+func (s *Store) RejectedPayload(ctx context.Context, id int64) ([]byte, error) {
+	var payload []byte
+	err := s.read.GetContext(ctx, &payload, `SELECT payload FROM rejected WHERE id = ?`, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, noRejected(id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: reading a rejected payload: %w", err)
+	}
+	return payload, nil
+}
+
+func noRejected(id int64) error {
+	return fmt.Errorf("%w: nothing rejected has the id %d", ErrNotFound, id)
 }

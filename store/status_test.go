@@ -347,39 +347,6 @@ func (d *desk) anyone() int64 {
 	return d.number(`SELECT min(id) FROM messages`)
 }
 
-func TestListsShowTheNewestOfWhatWasAskedFor(t *testing.T) {
-	d := newDesk(t)
-	d.every()
-	other := message("other")
-	other.Account, other.Channel, other.Lane = "second", "email", outbox.Bulk
-	d.put(other)
-	for _, test := range []struct {
-		name   string
-		filter store.Filter
-		want   []string
-	}{
-		{"the newest", store.Filter{Most: 2}, []string{"other", "maybe"}},
-		{"the page before", store.Filter{Most: 2, Before: d.row("maybe").ID}, []string{"expired", "unknown"}},
-		{"what waits", store.Filter{Most: 9, State: outbox.Pending}, []string{"other", "pending"}},
-		{"what was sent", store.Filter{Most: 9, State: outbox.Sent}, []string{"sent"}},
-		{"what failed", store.Filter{Most: 9, State: outbox.Failed}, []string{"failed"}},
-		{"what nobody knows", store.Filter{Most: 9, State: outbox.Unknown}, []string{"unknown"}},
-		{"an account", store.Filter{Most: 9, Account: "second"}, []string{"other"}},
-		{"a channel and lane", store.Filter{Most: 9, Channel: "email", Lane: outbox.Bulk}, []string{"other"}},
-		{"nothing", store.Filter{Most: 9, Channel: "email", Lane: outbox.High}, nil},
-	} {
-		messages, err := d.Messages(t.Context(), test.filter)
-		must(t, err)
-		var keys []string
-		for _, m := range messages {
-			keys = append(keys, m.Key)
-		}
-		if !slices.Equal(keys, test.want) {
-			t.Errorf("%s: %v, want %v", test.name, keys, test.want)
-		}
-	}
-}
-
 func TestAWishForAProbeStaysUntilItIsTaken(t *testing.T) {
 	d := newDesk(t)
 	g := dispatcher.Gate{Scope: "account:default", Kind: dispatcher.Held, Reason: "401", Since: start, Until: start.Add(time.Minute), SetBy: "401"}

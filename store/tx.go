@@ -40,7 +40,7 @@ type committed struct {
 	claimed []placedRef  // references that have been used up
 	stale   []outbox.Ref // references that claimed nothing
 	held    []placedRef  // claims given back: the dispatcher holds their next generation
-	settled []outbox.Outcome
+	settled []Settled
 }
 
 // statement is a prepared statement of the writer's connection, or why there is
@@ -176,8 +176,12 @@ func assign(dest any, column driver.Value) error {
 			return nil
 		}
 	case *[]byte:
-		if s, ok := column.(string); ok {
-			*d = []byte(s)
+		switch b := column.(type) {
+		case string:
+			*d = []byte(b)
+			return nil
+		case []byte:
+			*d = b
 			return nil
 		}
 	}

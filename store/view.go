@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-
-	"weir/outbox"
 )
 
 // MessageView is a message as people and scripts read it: the columns of
@@ -109,8 +106,17 @@ const messageColumns = `
 
 // Message returns the message with the key, or ErrNotFound.
 func (s *Store) Message(ctx context.Context, key string) (MessageView, error) {
+	return s.message(ctx, `idempotency_key = ?`, key)
+}
+
+// MessageByID returns the message in the row, or ErrNotFound.
+func (s *Store) MessageByID(ctx context.Context, id int64) (MessageView, error) {
+	return s.message(ctx, `id = ?`, id)
+}
+
+func (s *Store) message(ctx context.Context, which string, arg any) (MessageView, error) {
 	var m MessageView
-	err := s.read.GetContext(ctx, &m, `SELECT `+messageColumns+` FROM messages_readable WHERE idempotency_key = ?`, key)
+	err := s.read.GetContext(ctx, &m, `SELECT `+messageColumns+` FROM messages_readable WHERE `+which, arg)
 	if errors.Is(err, sql.ErrNoRows) {
 		return m, fmt.Errorf("%w with this key", ErrNotFound)
 	}
@@ -160,66 +166,6 @@ func (s *Store) Attempts(ctx context.Context, message int64) ([]AttemptView, err
 		return nil, fmt.Errorf("store: reading the attempts of message %d: %w", message, err)
 	}
 	return attempts, nil
-}
-
-// Filter selects messages for a list; zero fields select all.
-type Filter struct {
-	State   outbox.State
-	Account string
-	Channel string
-	Lane    outbox.Lane
-	Before  int64 // only those with a smaller id: the next page
-	Most    int   // at most so many, the latest first
-}
-
-// Messages returns the messages that match, newest first.
-func (s *Store) Messages(ctx context.Context, f Filter) ([]MessageView, error) {
-	messages := []MessageView{}
-	where := `1`
-	var args []any
-	for _, c := range []struct{ column, value string }{
-		{"state", string(f.State)}, {"account", f.Account}, {"channel", f.Channel}, {"lane", string(f.Lane)},
-	} {
-		if c.value != "" {
-			where += ` AND ` + c.column + ` = ?`
-			args = append(args, c.value)
-		}
-	}
-	if f.State.Settled() && f.State != outbox.Sent {
-		where += ` AND settled_at IS NOT NULL AND state <> 'sent'` // the condition of messages_unsent
-	}
-	if f.Before > 0 {
-		where += ` AND id < ?`
-		args = append(args, f.Before)
-	}
-	err := s.read.SelectContext(ctx, &messages, `
-		SELECT `+messageColumns+` FROM messages_readable
-		WHERE id IN (SELECT id FROM messages WHERE `+where+` ORDER BY id DESC LIMIT ?)
-		ORDER BY id DESC`, append(args, f.Most)...)
-	if err != nil {
-		return nil, fmt.Errorf("store: listing messages: %w", err)
-	}
-	return messages, nil
-}
-
-// Status returns the daemon's row of status_readable and the buckets', by scope.
-func (s *Store) Status(ctx context.Context) (daemon StatusView, buckets []StatusView, err error) {
-	rows := []StatusView{}
-	if err := s.read.SelectContext(ctx, &rows, `SELECT * FROM status_readable ORDER BY scope`); err != nil {
-		return daemon, nil, fmt.Errorf("store: reading the status: %w", err)
-	}
-	if w := s.notedWaiting(); w != nil {
-		w.overlay(rows)
-	}
-	buckets = []StatusView{}
-	for i := range rows {
-		if strings.HasPrefix(rows[i].Scope, outbox.DaemonScope("")) {
-			daemon = rows[i]
-		} else {
-			buckets = append(buckets, rows[i])
-		}
-	}
-	return daemon, buckets, nil
 }
 
 // GateViews returns every gate for people, by scope.

@@ -10,8 +10,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"weir/cmd/weir/internal/admin"
+	"weir/cmd/weir/internal/metrics"
+	"weir/cmd/weir/internal/tracing"
 	"weir/dispatcher"
-	"weir/outbox"
 	"weir/queue"
 	"weir/store"
 )
@@ -38,10 +40,12 @@ type daemon struct {
 	queue      *queue.Queue
 	dispatcher *dispatcher.Dispatcher
 	feed       *store.Feed
-	health     *health
-	foreign    chan struct{}         // another process wrote to the database
-	erasing    chan struct{}         // it may have erased something
-	settled    chan []outbox.Outcome // to be announced
+	admin      *admin.Server
+	metrics    *metrics.Metrics
+	tracer     *tracing.Tracer      // nil: no traces
+	foreign    chan struct{}        // an operator's call or another process wrote to the database
+	erasing    chan struct{}        // it may have erased something
+	settled    chan []store.Settled // to be announced
 }
 
 // openDaemon opens everything that can be refused: after it, the daemon runs.
@@ -50,7 +54,8 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 	clock := dispatcher.NewClock(a.now)
 	d := &daemon{
 		cfg: cfg, clock: clock, now: clock.Now, sweepEvery: sweepEvery,
-		foreign: make(chan struct{}, 1), erasing: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024),
+		foreign: make(chan struct{}, 1), erasing: make(chan struct{}, 1), settled: make(chan []store.Settled, 1024),
+		metrics: metrics.New(version()),
 	}
 	d.log = d.reloads.begin(cfg, a.stderr)
 	d.machine.began = clock.Now()
@@ -66,10 +71,13 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 	if err := d.openStore(ctx); err != nil {
 		return nil, err
 	}
-	if d.health, err = listenHealth(cfg.Listen); err != nil {
+	if err := d.openAdmin(); err != nil {
 		return nil, err
 	}
 	if err := d.openQueue(ctx); err != nil {
+		return nil, err
+	}
+	if d.tracer, err = openTracer(ctx, a.getenv, cfg, d.log); err != nil {
 		return nil, err
 	}
 	if err := d.openDispatcher(); err != nil {
@@ -82,20 +90,41 @@ func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
 		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(), Watch: true,
 		MinFree: d.cfg.MinFree, Doubted: d.doubted,
-		OnSettled: func(outcomes []outbox.Outcome) {
+		OnSettled: func(settled []store.Settled) {
+			d.metrics.Settled(settled)
 			select {
-			case d.settled <- outcomes:
+			case d.settled <- settled:
 			default: // events are best effort; the writer must not wait for them
 			}
 		},
-		OnForeignWrite: func() {
-			select {
-			case d.foreign <- struct{}{}:
-			default:
-			}
-		},
+		OnForeignWrite: d.gatesMayHaveChanged,
 	})
 	return err
+}
+
+func (d *daemon) openAdmin() error {
+	listener, err := admin.Listen(d.cfg.Listen)
+	if err != nil || listener == nil {
+		d.admin = admin.New(admin.Config{})
+		return err
+	}
+	token, err := d.cfg.adminToken()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	d.admin = admin.New(admin.Config{
+		Listener: listener, Store: d.store, Token: string(token), Channels: d.cfg.Channels(), MaxPending: d.cfg.MaxPending,
+		Takes: d.takes, OnGates: d.gatesMayHaveChanged, Metrics: d.metrics.Handler(d.log), Log: d.log, Now: d.now,
+	})
+	return nil
+}
+
+// gatesMayHaveChanged tells followOperators to look, without waiting for it.
+func (d *daemon) gatesMayHaveChanged() {
+	select {
+	case d.foreign <- struct{}{}:
+	default:
+	}
 }
 
 func (d *daemon) openQueue(ctx context.Context) (err error) {
@@ -109,14 +138,20 @@ func (d *daemon) openQueue(ctx context.Context) (err error) {
 
 func (d *daemon) openDispatcher() (err error) {
 	c := d.cfg
+	observe := d.metrics.Observe
+	if d.tracer != nil {
+		observe = d.tracer.Observe(observe)
+	}
 	d.dispatcher, err = dispatcher.New(dispatcher.Config{
 		Instance: c.Instance, Accounts: d.accounts(), Source: d.queue, Ledger: d.store, Board: d.store,
 		Policy: d.cfg.policy(), Concurrency: c.Concurrency, ProbeInterval: c.ProbeInterval, DrainTimeout: c.DrainTimeout,
 		BulkReserve: c.BulkReserve, UserAgent: "weir/" + version(), Now: d.now, Clock: d.clock, Log: d.log,
+		Observe: observe,
 	})
 	if err != nil {
 		return err
 	}
+	d.metrics.Watch(metrics.Config{Store: d.store, Takes: d.takes, QueueTrouble: d.queueTrouble, Log: d.log})
 	d.feed = d.store.NewFeed(store.FeedConfig{Queue: d.queue, Channels: c.Channels(), Gated: d.dispatcher.Gated})
 	return nil
 }
@@ -188,15 +223,16 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	group.Go(func() error { return d.followOperators(working) })
 	group.Go(func() error { return d.sweep(working) })
+	group.Go(func() error { return d.recount(working) })
 	group.Go(func() error { return d.watchDisk(working) })
 	group.Go(func() error { return d.watchMachine(working) })
 	group.Go(func() error { return d.store.WatchFiles(working) })
 	group.Go(func() error { return d.failWithStore(working) })
-	group.Go(func() error { return d.health.run(working, d.store, d.takes) })
+	group.Go(func() error { return d.admin.Run(working) })
 	group.Go(func() error { return d.followErasures(working) })
 	group.Go(func() error { return d.followReloads(working) })
 	group.Go(func() error { return d.notifySystemd(working) })
-	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.health.addr(), "epoch", d.store.Epoch())
+	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.admin.Addr(), "epoch", d.store.Epoch())
 
 	err := group.Wait()
 	if moved := d.store.Moved(); moved != nil {
@@ -222,38 +258,16 @@ func (d *daemon) close() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
-	if d.health != nil {
-		errs = append(errs, d.health.close())
+	if d.tracer != nil {
+		d.tracer.Close()
+	}
+	if d.admin != nil {
+		errs = append(errs, d.admin.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// announce publishes the outcomes of settled messages until ctx ends, and then
-// what is left.
-func (d *daemon) announce(ctx context.Context) {
-	for {
-		select {
-		case outcomes := <-d.settled:
-			d.publish(outcomes)
-			continue
-		case <-ctx.Done():
-		}
-		select {
-		case outcomes := <-d.settled:
-			d.publish(outcomes)
-		default:
-			return
-		}
-	}
-}
-
-func (d *daemon) publish(outcomes []outbox.Outcome) {
-	for _, o := range outcomes {
-		d.queue.PublishOutcome(o)
-	}
-}
-
-// followOperators takes over the gates that commands of other processes set.
+// followOperators takes over the gates that commands and calls of the HTTP API set.
 func (d *daemon) followOperators(ctx context.Context) error {
 	for {
 		select {
@@ -273,6 +287,18 @@ func (d *daemon) followOperators(ctx context.Context) error {
 			d.dispatcher.Reload(gates)
 		}
 	}
+}
+
+// recount makes sure once that the status table shows what is there.
+func (d *daemon) recount(ctx context.Context) error {
+	mended, err := d.store.Recount(ctx)
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	if len(mended) > 0 {
+		d.log.Warn("the status table did not show what is there: its counts are mended", "scopes", mended)
+	}
+	return nil
 }
 
 func (d *daemon) sweep(ctx context.Context) error {

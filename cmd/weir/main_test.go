@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 const patience = 30 * time.Second
 
 // await returns once holds does.
-func await(t *testing.T, what string, holds func() bool) {
+func await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -55,7 +55,7 @@ func await(t *testing.T, what string, holds func() bool) {
 
 // process is weir as a process of its own.
 type process struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 
@@ -174,7 +174,7 @@ type rig struct {
 
 // newRig serves a simulated API until the test ends. Its headers let weir open
 // up at once; settings are such that waits are short.
-func newRig(t *testing.T, cfg sandbox.Config) *rig {
+func newRig(t testing.TB, cfg sandbox.Config) *rig {
 	t.Helper()
 	return newDesk(t).rig(cfg)
 }
