@@ -589,3 +589,25 @@ func (endless) Read(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+func TestLookAsksForAListAndSendsNothing(t *testing.T) {
+	var got *http.Request
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"error":"invalid_api_key"}`)
+	}))
+	defer srv.Close()
+	c := newTestClient(t, ClientConfig{BaseURL: srv.URL + "/eu"})
+	a, state := c.Look(t.Context(), "secret")
+	if a.Status != 401 || a.ErrorCode != "invalid_api_key" || state != nil {
+		t.Errorf("answer %+v, %v", a, state)
+	}
+	if got.Method != "GET" || got.URL.String() != "/eu/v1/messages?limit=1" || got.ContentLength != 0 || got.Header.Get("Idempotency-Key") != "" ||
+		got.Header.Get("Authorization") != "Bearer secret" || got.Header.Get("Content-Type") != "" {
+		t.Errorf("request %s %s, %v", got.Method, got.URL, got.Header)
+	}
+	if a := c.Post(t.Context(), "secret", "k", []byte("{}"), ""); a.Status != 401 || got.URL.String() != "/eu/v1/messages" || got.Header.Get("Content-Type") == "" {
+		t.Errorf("a look has changed what Post sends: %s, %v", got.URL, got.Header)
+	}
+}

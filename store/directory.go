@@ -44,12 +44,16 @@ func prepareDir(dir string) error {
 		return nil
 	}
 	if len(entries) > 0 {
-		return fmt.Errorf("%w: %s has mode %04o and is not empty: chmod 700 it if it is weir's, or name another directory", ErrOpenDir, dir, info.Mode().Perm())
+		return openDir(dir, info)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return fmt.Errorf("store: closing the data directory to others: %w", err)
 	}
 	return nil
+}
+
+func openDir(dir string, info fs.FileInfo) error {
+	return fmt.Errorf("%w: %s has mode %04o and is not empty: chmod 700 it if it is weir's, or name another directory", ErrOpenDir, dir, info.Mode().Perm())
 }
 
 // checkOwner refuses the directory of another user: what weir made there would

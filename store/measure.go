@@ -54,7 +54,7 @@ type Space struct {
 func (s *Store) Space() (Space, error) {
 	database, err := sizeOf(s.path())
 	wal, walErr := sizeOf(s.path() + "-wal")
-	free, freeErr := s.free()
+	free, freeErr := FreeSpace(s.cfg.Dir)
 	return Space{Database: database, WAL: wal, Free: free, MinFree: s.cfg.MinFree}, errors.Join(err, walErr, freeErr)
 }
 

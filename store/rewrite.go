@@ -4,17 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 )
 
-const (
-	// rewritePragmas wait for a busy daemon's writes.
-	rewritePragmas = "mode=rw&_busy_timeout=30000&_synchronous=FULL&_secure_delete=1&_mutex=no"
-	// emptyWALFor is how long readers may keep the write-ahead log from being emptied.
-	emptyWALFor = 15 * time.Second
-)
+// rewritePragmas wait for a busy daemon's writes, and for readers.
+const rewritePragmas = "mode=rw&_busy_timeout=30000&_synchronous=FULL&_secure_delete=1&_mutex=no"
 
 // ErrWALKept is returned by Rewrite when a reader that does not end keeps the
 // write-ahead log from being emptied.
@@ -30,16 +25,15 @@ func (s *Store) Rewrite(ctx context.Context) error {
 		if _, err := db.ExecContext(ctx, `VACUUM`); err != nil {
 			return err
 		}
-		for start := time.Now(); ; {
-			var busy bool
-			var pages, copied int64
-			if err := db.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &pages, &copied); err != nil || !busy {
-				return err
-			}
-			if time.Since(start) > emptyWALFor {
-				return ErrWALKept
-			}
+		var busy bool
+		var pages, copied int64
+		if err := db.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &pages, &copied); err != nil {
+			return err
 		}
+		if busy {
+			return ErrWALKept
+		}
+		return nil
 	})
 	if isFull(err) {
 		return fmt.Errorf("%w: making the database anew: %w", ErrFull, err)

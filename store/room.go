@@ -17,22 +17,19 @@ func (s *Store) Room() error {
 	if s.cfg.MinFree <= 0 {
 		return nil
 	}
-	free, err := s.free()
-	if err != nil {
+	free, err := FreeSpace(s.cfg.Dir)
+	if err != nil || free >= s.cfg.MinFree {
 		return err
-	}
-	if free >= s.cfg.MinFree {
-		return nil
 	}
 	return fmt.Errorf("%w: %s are free in %s, less than WEIR_MIN_FREE, %s; make space, or lower that setting",
 		ErrNoRoom, mebibytes(free), s.cfg.Dir, mebibytes(s.cfg.MinFree))
 }
 
-// free is how many bytes of the disk of the data directory are free.
-func (s *Store) free() (int64, error) {
+// FreeSpace is how many bytes are free on the disk of dir.
+func FreeSpace(dir string) (int64, error) {
 	var fs syscall.Statfs_t
-	if err := syscall.Statfs(s.cfg.Dir, &fs); err != nil {
-		return 0, fmt.Errorf("store: asking for the free space of %s: %w", s.cfg.Dir, err)
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return 0, fmt.Errorf("store: asking for the free space of %s: %w", dir, err)
 	}
 	return int64(fs.Bavail) * fs.Bsize, nil
 }

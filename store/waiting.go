@@ -132,22 +132,26 @@ func (s *Store) notedWaiting() *Waiting {
 	if s.lock != nil {
 		return s.Waiting()
 	}
-	data, err := os.ReadFile(filepath.Join(s.cfg.Dir, lockName))
+	return notedWaiting(s.cfg.Dir)
+}
+
+func notedWaiting(dir string) *Waiting {
+	data, err := os.ReadFile(filepath.Join(dir, lockName))
 	if err != nil {
 		return nil
 	}
 	_, note, _ := strings.Cut(string(data), "\n")
 	at, reason, found := strings.Cut(strings.TrimSpace(note), " ")
 	ms, err := strconv.ParseInt(at, 10, 64)
-	if !found || err != nil || !s.DaemonRuns() {
+	if !found || err != nil || !DaemonRuns(dir) {
 		return nil
 	}
 	return &Waiting{Since: time.UnixMilli(ms), Reason: reason}
 }
 
 // DaemonRuns tells whether a process holds the lock of the data directory.
-func (s *Store) DaemonRuns() bool {
-	file, err := os.Open(filepath.Join(s.cfg.Dir, lockName))
+func DaemonRuns(dir string) bool {
+	file, err := os.Open(filepath.Join(dir, lockName))
 	if err != nil {
 		return false
 	}

@@ -69,13 +69,18 @@ func (a *app) config(flags *pflag.FlagSet) (*Config, error) {
 // together, and every account must have a URL and a readable key.
 func (a *app) serveConfig(flags *pflag.FlagSet) (*Config, error) {
 	c, wrong := loadConfig(a.getenv, flags)
-	c.checkAccounts(wrong)
-	c.checkListeners(wrong)
-	c.checkDurations(wrong)
+	c.check(wrong)
 	if err := wrong.join(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// check finds what keeps the daemon from starting.
+func (c *Config) check(wrong *faults) {
+	c.checkAccounts(wrong)
+	c.checkListeners(wrong)
+	c.checkDurations(wrong)
 }
 
 // loadConfig takes each setting from the first place that has it: flag,

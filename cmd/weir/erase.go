@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os/user"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,21 +77,25 @@ func (e *erasing) run(ctx context.Context) error {
 	if err := e.mayErase(&found); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "found %d settled messages, %d that wait and %d rejected payloads\n", len(found.Settled), len(found.Waiting), len(found.Rejected))
+	fmt.Fprintf(e.stdout, "found %s, %d more that wait, and %s\n",
+		plural(len(found.Settled), "settled message"), len(found.Waiting), plural(len(found.Rejected), "rejected payload"))
 	if e.dryRun {
 		return nil
 	}
-	if err := e.confirm(&found); err != nil {
-		return err
+	if n := found.Messages() + len(found.Rejected); n > 0 { // else nothing would be lost
+		what := plural(found.Messages(), "message") + " and " + plural(len(found.Rejected), "rejected payload")
+		if err := e.confirm(e.yes, "erase", what); err != nil {
+			return err
+		}
 	}
 	erased, err := e.store.Erase(ctx, e.whose, found, operator())
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "erased %d messages, of which %d still waited, and %d rejected payloads; their keys stay refused\n",
-		erased.Messages, erased.Canceled, erased.Rejected)
+	fmt.Fprintf(e.stdout, "erased %s, of which %d still waited, and %s; their keys stay refused\n",
+		plural(erased.Messages, "message"), erased.Canceled, plural(erased.Rejected, "rejected payload"))
 	if erased.Left > 0 {
-		err = fmt.Errorf("%d messages have changed meanwhile and are still there: give the command again", erased.Left)
+		err = fmt.Errorf("%s changed meanwhile and not erased: give the command again", plural(erased.Left, "message"))
 	}
 	return errors.Join(err, e.rewrite(ctx), e.clearStreams(ctx), e.printUnreached())
 }
@@ -102,27 +104,22 @@ func (e *erasing) run(ctx context.Context) error {
 func (e *erasing) mayErase(found *store.Traces) error {
 	switch {
 	case len(found.Sending) > 0:
-		return fmt.Errorf("nothing is erased: %d messages are being sent; give the command again when what comes of them is known", len(found.Sending))
+		return fmt.Errorf("nothing is erased while %s being sent; give the command again when what comes of it is known", areMessages(len(found.Sending)))
 	case len(found.Unknown) > 0:
-		return fmt.Errorf("nothing is erased: of %d messages it is not known whether they were sent; "+
-			"wait for those that are tried again, and settle the others with weir messages resolve", len(found.Unknown))
+		return fmt.Errorf("nothing is erased while %s unknown or tried again after a send that may have worked; "+
+			"wait for the latter, and settle the others with weir messages resolve", areMessages(len(found.Unknown)))
 	case len(found.Waiting) > 0 && !e.cancel:
-		return fmt.Errorf("nothing is erased: %d messages still wait to be sent; --cancel withdraws them", len(found.Waiting))
+		return fmt.Errorf("nothing is erased while %s still to be sent; --cancel withdraws what waits", areMessages(len(found.Waiting)))
 	}
 	return nil
 }
 
-// confirm asks a person, unless nothing would be lost.
-func (e *erasing) confirm(found *store.Traces) error {
-	if e.yes || found.Messages()+len(found.Rejected) == 0 {
-		return nil
+// areMessages is the beginning of a sentence about so many messages.
+func areMessages(n int) string {
+	if n == 1 {
+		return "1 message is"
 	}
-	fmt.Fprintf(e.stderr, "Erase %d messages and %d rejected payloads for ever? Type yes: ", found.Messages(), len(found.Rejected))
-	answer, _ := bufio.NewReader(e.stdin).ReadString('\n')
-	if strings.TrimSpace(answer) != "yes" {
-		return errors.New("nothing is erased: it was not confirmed; --yes says so without being asked")
-	}
-	return nil
+	return plural(n, "message") + " are"
 }
 
 // operator is the user of this machine who gives the command.

@@ -64,8 +64,8 @@ func TestAnErasedPersonStandsInNoFileAndTheirKeysStayRefused(t *testing.T) {
 
 			said := r.do("messages", "erase", "--to", victim, "--yes")
 			for _, want := range []string{
-				fmt.Sprintf("found %d settled messages, 0 that wait and 1 rejected payloads\n", len(theirs)),
-				fmt.Sprintf("erased %d messages, of which 0 still waited, and 1 rejected payloads", len(theirs)),
+				fmt.Sprintf("found %d settled messages, 0 more that wait, and 1 rejected payload\n", len(theirs)),
+				fmt.Sprintf("erased %d messages, of which 0 still waited, and 1 rejected payload;", len(theirs)),
 				"written anew", "WEIR_SEND and WEIR_OUTCOME hold no", "cannot reach", "backups",
 			} {
 				if !strings.Contains(said, want) {
@@ -96,22 +96,21 @@ func TestAnErasedPersonStandsInNoFileAndTheirKeysStayRefused(t *testing.T) {
 func TestNothingIsErasedWhileTheFateOfAMessageIsOpen(t *testing.T) {
 	d := newDesk(t)
 	d.send(envelope("waits", rcsBody), envelope("other", mailBody))
-	if got := d.refuse(exitFailed, "messages", "erase", "--key", "waits", "--yes"); !strings.Contains(got, "1 messages still wait") || !strings.Contains(got, "--cancel") {
+	if got := d.refuse(exitFailed, "messages", "erase", "--key", "waits", "--yes"); !strings.Contains(got, "1 message is still to be sent") || !strings.Contains(got, "--cancel") {
 		t.Errorf("a message that waits: %q", got)
 	}
-	if got := d.do("messages", "erase", "--key", "waits", "--cancel", "--dry-run"); got != "found 0 settled messages, 1 that wait and 0 rejected payloads\n" {
+	if got := d.do("messages", "erase", "--key", "waits", "--cancel", "--dry-run"); got != "found 0 settled messages, 1 more that wait, and 0 rejected payloads\n" {
 		t.Errorf("a dry run says %q", got)
 	}
-	if code, _, stderr := d.run(t.Context(), strings.NewReader("no\n"), "messages", "erase", "--key", "waits", "--cancel"); code != exitFailed ||
-		!strings.HasPrefix(stderr, "Erase 1 messages and 0 rejected payloads for ever? Type yes: weir: nothing is erased") {
+	if code, _, stderr := d.run(t.Context(), strings.NewReader("y\n"), "messages", "erase", "--key", "waits", "--cancel"); code != exitUsage ||
+		!strings.Contains(stderr, "erase 1 message and 0 rejected payloads: confirm it with --yes") {
 		t.Errorf("without a yes: exit %d, %q", code, stderr)
 	}
 	if rows := d.messages(); rows["waits"].State != string(outbox.Pending) {
 		t.Errorf("it is %s", rows["waits"].State)
 	}
-	if code, stdout, _ := d.run(t.Context(), strings.NewReader("yes\n"), "messages", "erase", "--key", "waits", "--cancel"); code != exitDone ||
-		!strings.Contains(stdout, "erased 1 messages, of which 1 still waited, and 0 rejected payloads") {
-		t.Errorf("with a yes: exit %d\n%s", code, stdout)
+	if got := d.do("messages", "erase", "--key", "waits", "--cancel", "--yes"); !strings.Contains(got, "erased 1 message, of which 1 still waited, and 0 rejected payloads;") {
+		t.Errorf("with a yes:\n%s", got)
 	}
 	if got := d.do("messages", "show", "waits"); !strings.HasPrefix(got, "waits is canceled\n") {
 		t.Errorf("it is shown as\n%s", got)

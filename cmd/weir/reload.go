@@ -67,6 +67,7 @@ func (d *daemon) takeOver(next *Config, log *slog.Logger) {
 		log.Warn("some settings have changed that count after a restart only", "settings", strings.Join(left, " "))
 	}
 	d.reloads.level.Set(present.LogLevel)
+	d.admin.SetMaxPending(present.MaxPending)
 	d.dispatcher.Reconfigure(dispatcher.Tuning{Concurrency: present.Concurrency, BulkReserve: present.BulkReserve})
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ func TestSIGHUPTakesOverKeyLimitsAndLogLevelAndNamesWhatNeedsARestart(t *testing
 	r := newRig(t, sandbox.Config{Keys: []string{"new_key"}})
 	delete(r.env, "WEIR_API_KEY")
 	delete(r.env, "WEIR_CONCURRENCY")
-	r.env["WEIR_PROBE_INTERVAL"] = "1h"
+	r.env["WEIR_PROBE_INTERVAL"], r.env["WEIR_ADMIN_TOKEN"] = "1h", "admin_token"
 	write(t, "weir.yaml", "concurrency: 4\napi_key: old_key\n")
 	daemon := r.serve()
 	keys := keysOf("k", 20)
@@ -38,12 +39,36 @@ func TestSIGHUPTakesOverKeyLimitsAndLogLevelAndNamesWhatNeedsARestart(t *testing
 	daemon.awaitLine("after a restart only", "WEIR_RETRY_FOR")
 	r.awaitState(outbox.Sent, len(keys))
 	r.wantSent(keys...)
+	if most := daemon.post(t, envelope(keys[0], rcsBody)).Get("X-RateLimit-Limit"); most != "7" {
+		t.Errorf("%q messages may wait, want 7", most)
+	}
 	daemon.signal(syscall.SIGHUP)
 	daemon.awaitLine("after a restart only", `"reload":2`)
 	daemon.stop()
 	if said := strings.Join(daemon.stderr, "\n"); strings.Contains(said, `"msg":"stopped"`) {
 		t.Error("the log goes on below its level")
 	}
+}
+
+// post hands a message over by HTTP and gives the answer's header.
+func (s *served) post(t *testing.T, envelope string) http.Header {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.http+"/api/v1/messages", strings.NewReader(envelope))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer admin_token")
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		t.Errorf("it is answered with %d", resp.StatusCode)
+	}
+	return resp.Header
 }
 
 func TestAConfigurationWithAFaultIsRefusedAsAWhole(t *testing.T) {

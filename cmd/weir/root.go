@@ -53,6 +53,7 @@ func (a *app) commandGroups() []commandGroup {
 			newMessagesCommand(a),
 			newGatesCommand(a),
 			newRejectedCommand(a),
+			newDoctorCommand(a),
 		}},
 		{"Keeping it safe:", []*cobra.Command{
 			newBackupCommand(a),

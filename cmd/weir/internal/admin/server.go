@@ -35,8 +35,8 @@ type Config struct {
 	Token string
 	// Channels are the accounts and channels that messages can go by.
 	Channels outbox.Channels
-	// MaxPending is how many messages may wait before new ones are refused. Zero
-	// is no bound.
+	// MaxPending is how many messages may wait before new ones are refused, see
+	// SetMaxPending. Zero is no bound.
 	MaxPending int
 	// Takes tells whether new messages are taken now. Defaults to always.
 	Takes func() bool
@@ -99,6 +99,7 @@ func New(cfg Config) *Server {
 		cfg: cfg, keys: newKeys(cfg.Token), routes: http.NewServeMux(),
 		stopping: make(chan struct{}), streams: make(chan struct{}, maxStreams),
 	}
+	s.SetMaxPending(cfg.MaxPending)
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	if cfg.Listener != nil {
 		s.host, s.loopback = place(cfg.Listener.Addr())

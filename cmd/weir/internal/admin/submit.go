@@ -111,12 +111,19 @@ func (s *Server) answerSubmitted(ctx context.Context, w http.ResponseWriter, key
 
 // crowd counts the messages that are about to be stored, so that many at once
 // do not pass the bound together.
-type crowd struct{ entering atomic.Int64 }
+type crowd struct {
+	entering atomic.Int64
+	most     atomic.Int64 // that may wait; 0: no bound
+}
+
+// SetMaxPending changes how many messages may wait before new ones are refused.
+// Zero is no bound.
+func (s *Server) SetMaxPending(most int) { s.crowd.most.Store(int64(most)) }
 
 // enter refuses a message that would be one too many. One that is there already
 // is none more: its producer, who has not heard of it, is to be told.
 func (c *crowd) enter(ctx context.Context, w http.ResponseWriter, s *Server, key string) (leave func(), err error) {
-	most := s.cfg.MaxPending
+	most := int(c.most.Load())
 	if most == 0 {
 		return func() {}, nil
 	}

@@ -25,6 +25,7 @@ type call struct {
 	limited  bool // decision holds
 	running  bool // it is to be executed
 	reads    bool // it asks for a message
+	lists    bool // it asks for a list of them
 
 	trait    // how it is answered
 	struck   Kind

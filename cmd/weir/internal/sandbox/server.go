@@ -163,6 +163,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.send(w, r, s.books)
 	case route == "POST "+testPath:
 		s.send(w, r, s.trials)
+	case route == "GET "+sendPath:
+		s.list(w, r)
 	case reads && r.Method == http.MethodGet:
 		s.read(w, r, id)
 	case reads, r.URL.Path == sendPath, r.URL.Path == testPath:
@@ -209,6 +211,20 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, id string) {
 		c.refuse(trait{status: http.StatusNotFound, code: "not_found", text: "There is no such message."})
 	default:
 		c.effect, c.reads = found, true
+	}
+	s.mu.Unlock()
+	s.delay()
+	s.settle(c)
+	s.write(w, r, c)
+}
+
+// list answers GET /v1/messages, always with an empty page: it is only for those
+// who try a key without sending.
+func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	c := s.open(r)
+	s.mu.Lock()
+	if c.lists = s.keys[c.apiKey]; !c.lists {
+		c.refuse(traits[Kind401])
 	}
 	s.mu.Unlock()
 	s.delay()

@@ -130,6 +130,17 @@ func TestASendIsAnsweredAsTheRealAPIDoes(t *testing.T) {
 	}
 }
 
+func TestTheListOnlyTellsAKeyFromAWrongOne(t *testing.T) {
+	a := start(t, sandbox.Config{Keys: []string{sandbox.DefaultKey}})
+	if r, err := a.do(t.Context(), http.MethodGet, "/v1/messages?limit=1", ""); err != nil || r.status != http.StatusOK || r.body["messages"] == nil {
+		t.Errorf("GET = %d %s, %v; want 200 with messages", r.status, r.raw, err)
+	}
+	a.SetKeys("another")
+	if r, err := a.do(t.Context(), http.MethodGet, "/v1/messages?limit=1", ""); err != nil || r.status != http.StatusUnauthorized {
+		t.Errorf("GET with a wrong key = %d %s, %v; want 401", r.status, r.raw, err)
+	}
+}
+
 func TestAMessageCanBeReadBackByItsID(t *testing.T) {
 	a := start(t, sandbox.Config{})
 	id := a.mustSend("k").text("message_id")

@@ -18,7 +18,7 @@ func TestWhatMustNeverBeSentIsRefusedAndCounted(t *testing.T) {
 		violation          string
 	}{
 		"a path that is not there":     {path: "/v1/message", status: 404, violation: "wrong_path"},
-		"a GET of the list":            {method: "GET", status: 405, violation: "wrong_method"},
+		"a DELETE of the list":         {method: "DELETE", status: 405, violation: "wrong_method"},
 		"a PUT":                        {method: "PUT", status: 405, violation: "wrong_method"},
 		"an Accept without JSON":       {header: []string{"Accept", "text/html"}, status: 406, violation: "not_acceptable"},
 		"a body that is called text":   {header: []string{"Content-Type", "text/plain"}, status: 415, violation: "content_type"},
