@@ -81,14 +81,15 @@ func TestAStatusWithoutMessagesSaysSo(t *testing.T) {
 	}
 }
 
-func Example_status() {
+// parkedReport is a situation in which much waits.
+func parkedReport() situationReport {
 	now := time.Date(2026, 3, 28, 14, 30, 0, 0, time.UTC)
 	at := func(d time.Duration) *string {
 		text := now.Add(d).Format("2006-01-02T15:04:05.000Z")
 		return &text
 	}
 	reason, request, code, limit, remaining, window := "the limit is used up", "req_81", "rate_limited", 100, 0, int64(2000)
-	report := situationReport{
+	return situationReport{
 		at:     now,
 		daemon: store.StatusView{Scope: "daemon:weir", State: "running", SinceAt: at(-2*time.Hour - 5*time.Minute), HeartbeatAt: at(-3 * time.Second)},
 		buckets: []store.StatusView{{
@@ -99,6 +100,10 @@ func Example_status() {
 		}},
 		lanes: map[string][]store.LaneView{"bucket:default/rcs": {{Lane: "high"}, {Lane: "normal", Waiting: 10_000, More: true}, {Lane: "bulk", Waiting: 10_000, More: true}}},
 	}
+}
+
+func Example_status() {
+	report := parkedReport()
 	if err := report.print(os.Stdout); err != nil {
 		panic(err)
 	}
