@@ -182,3 +182,22 @@ func (s *Store) few(ctx context.Context, is string) (few bool, err error) {
 		SELECT count(*) < ? FROM (SELECT 1 FROM messages WHERE `+is+` LIMIT ?)`, fewRows, fewRows)
 	return few, err
 }
+
+// Keys returns keys of messages that begin with prefix, in their order; without
+// one, those of the newest messages.
+func (s *Store) Keys(ctx context.Context, prefix string, most int) ([]string, error) {
+	keys := []string{}
+	query, args := `SELECT idempotency_key FROM messages ORDER BY id DESC LIMIT ?`, []any{most}
+	if prefix != "" { // a key has no character beyond ~
+		query = `
+			SELECT idempotency_key FROM messages
+			WHERE idempotency_key >= ? AND idempotency_key < ?
+			ORDER BY idempotency_key
+			LIMIT ?`
+		args = []any{prefix, prefix + "\x7f", most}
+	}
+	if err := s.read.SelectContext(ctx, &keys, query, args...); err != nil {
+		return nil, fmt.Errorf("store: listing keys: %w", err)
+	}
+	return keys, nil
+}
