@@ -26,7 +26,7 @@ the high lane, less and less towards the end. At the limit's pace all of it take
        one-time passwords   confirmations      campaign       left of
         sent   waiting      sent   waiting   sent   waiting    %5d   weir is
 `,
-		d.orders, d.limit, d.window, d.apiAddr, d.daemon.queue.Addr(), d.daemon.health.addr(), d.dir, d.daemon.cfg.DataDir,
+		d.orders, d.limit, d.window, d.apiAddr, d.daemon.queue.Addr(), d.daemon.admin.Addr(), d.dir, d.daemon.cfg.DataDir,
 		len(old), len(fresh), d.atBest().Round(time.Second), d.limit)
 	return err
 }

@@ -49,6 +49,7 @@ func (a *app) commandGroups() []commandGroup {
 		}},
 		{"Seeing and steering:", []*cobra.Command{
 			newStatusCommand(a),
+			newDashboardCommand(a),
 			newMessagesCommand(a),
 			newGatesCommand(a),
 			newRejectedCommand(a),

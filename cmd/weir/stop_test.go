@@ -38,7 +38,7 @@ func TestADaemonThatFailsEndsAlthoughItsDatabaseIsLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = lock.Rollback() }()
-	if err := d.health.close(); err != nil {
+	if err := d.admin.Close(); err != nil {
 		t.Fatal(err)
 	}
 	select {
