@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/cmd/weir/internal/sandbox"
 	"weir/store"
 )
 
@@ -78,6 +79,23 @@ func TestAStatusWithoutMessagesSaysSo(t *testing.T) {
 	}
 	if got := d.do("status", "--json"); !strings.Contains(got, `"buckets":[]`) {
 		t.Errorf("status is %q", got)
+	}
+}
+
+func TestAStartMendsCountsThatAreNotThoseOfTheRows(t *testing.T) {
+	r := newRig(t, sandbox.Config{})
+	r.send(lineOf("k"))
+	r.alter(`UPDATE status SET sent = 7, pending = 3`)
+	daemon := r.serve()
+	await(t, "counts of what is there", func() bool {
+		_, buckets := r.status()
+		b := buckets["bucket:default/rcs"]
+		return b.Pending == 0 && b.Sent == 0 && b.Failed == 1 // the API refuses it
+	})
+	r.wantTrueCounts(r.messages())
+	daemon.stop()
+	if said := strings.Join(daemon.stderr, "\n"); !strings.Contains(said, "its counts are mended") {
+		t.Errorf("the log does not say so:\n%s", said)
 	}
 }
 
