@@ -25,12 +25,13 @@ func TestCountsThatAreWrongAreMendedWhateverIsWrittenMeanwhile(t *testing.T) {
 		mended <- scopes
 	}()
 	var got []string
-	for n := 0; got == nil; n++ {
+	for n, ended := 0, false; !ended; n++ {
 		m := message(fmt.Sprint("meanwhile-", n))
 		m.Account = []string{"default", "second"}[n%2]
 		w.put(m)
 		select {
 		case got = <-mended:
+			ended = true
 		default:
 		}
 	}
