@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/cmd/weir/internal/steer"
 	"weir/outbox"
 	"weir/store"
 )
@@ -65,7 +66,7 @@ func (a *app) completeScope(cmd *cobra.Command, args []string, typed string) ([]
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return a.completeNames(func(known outbox.Channels) []string {
-		scopes := []string{everything, "daemon"}
+		scopes := []string{steer.All, "daemon"}
 		for account, channels := range known {
 			scopes = append(scopes, outbox.AccountScope(account))
 			for _, channel := range channels {
