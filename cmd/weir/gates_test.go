@@ -127,7 +127,7 @@ func TestEverythingIsPausedResumedAndProbedAtOnce(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	d.do("gates", "pause", "default/rcs")
-	if got, want := d.do("gates", "resume", "all"), "bucket:default/rcs is resumed\ndaemon:weir is resumed\n"; got != want {
+	if got, want := d.do("gates", "resume", "all"), "2 scopes resumed\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if gates := d.gates(); len(gates) != 0 {
