@@ -69,7 +69,8 @@ func (s *Server) isHere(host string) bool {
 		name = h
 	}
 	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
-	if strings.EqualFold(name, "localhost") || name == s.host {
+	// A browser always says a name; a simple probe of health may not.
+	if name == "" || strings.EqualFold(name, "localhost") || strings.EqualFold(name, s.cfg.Host) {
 		return true
 	}
 	ip, err := netip.ParseAddr(name)

@@ -125,3 +125,15 @@ func TestBeyondLoopbackEveryNameNeedsTheToken(t *testing.T) {
 		t.Errorf("with the token: %d %s", got.status, got.body)
 	}
 }
+
+func TestOnLoopbackOnlyTheNamesOfLoopbackAreAnswered(t *testing.T) {
+	d := serve(t, func(c *admin.Config) { c.Host = "weir.internal" })
+	for host, status := range map[string]int{
+		"localhost": 200, "LOCALHOST:7070": 200, "127.0.0.1": 200, "127.8.9.10:80": 200, "[::1]:7070": 200, "weir.internal:7070": 200,
+		"evil.example": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421, "192.0.2.1": 421, "0.0.0.0": 421, "[::]": 421, "localhost:x:y": 421,
+	} {
+		if got := d.call("GET", "/api/v1/status", "", "Host: "+host); got.status != status {
+			t.Errorf("%s is answered with %d", host, got.status)
+		}
+	}
+}
