@@ -28,6 +28,8 @@ func TestWrongCallsGetTheRightCodeAndOneClearLine(t *testing.T) {
 		{"an encoded way out of the path", "GET", "/api/v1/%2e%2e/status", "", nil, 404, "not_found"},
 		{"an encoded slash", "GET", "/api/v1%2fstatus", "", nil, 404, "not_found"},
 		{"a double slash", "GET", "/api//v1/status", "", nil, 404, "not_found"},
+		{"a dot", "GET", "/./", "", nil, 404, "not_found"},
+		{"a slash at the end", "GET", "/api/v1/status/", "", nil, 404, "not_found"},
 		{"a backslash", "GET", `/api\v1\status`, "", nil, 404, "not_found"},
 		{"a NUL", "GET", "/api/v1/messages/%00", "", nil, 404, "not_found"},
 		{"a method that the path does not have", "DELETE", "/api/v1/status", "", nil, 405, "method_not_allowed"},
@@ -135,5 +137,13 @@ func TestOnLoopbackOnlyTheNamesOfLoopbackAreAnswered(t *testing.T) {
 		if got := d.call("GET", "/api/v1/status", "", "Host: "+host); got.status != status {
 			t.Errorf("%s is answered with %d", host, got.status)
 		}
+	}
+}
+
+func TestAServerWithoutATokenLetsNobodyIn(t *testing.T) {
+	d := serve(t, func(c *admin.Config) { c.Token = "" })
+	wantRefusal(t, d.call("GET", "/api/v1/status", "", "Authorization: Bearer "), 401, "unauthorized")
+	if got := d.logIn(""); got.status != 401 || got.header.Get("Set-Cookie") != "" {
+		t.Errorf("a login without a token: %d", got.status)
 	}
 }

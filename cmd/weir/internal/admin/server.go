@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/outbox"
@@ -61,7 +62,7 @@ type Server struct {
 	keys     keys
 	guesses  guesses
 	links    links
-	crowd    crowd
+	entering atomic.Int64 // messages that are about to be stored
 	routes   *http.ServeMux
 	stopping chan struct{} // closed when Run ends: streams end with it
 	stop     func()
