@@ -10,17 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/cmd/weir/internal/steer"
-	"weir/outbox"
 	"weir/store"
 )
 
-const (
-	scopeHelp = "SCOPE is " + steer.Forms + "."
-	// pausedByHand is the reason of a pause for which none is given.
-	pausedByHand = "paused by an operator"
-	// maxText bounds in bytes what a person says, as it does all text that is stored.
-	maxText = 1024
-)
+const scopeHelp = "SCOPE is " + steer.Forms + "."
 
 func newGatesCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
@@ -70,19 +63,19 @@ func newPauseCommand(a *app) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeScope,
 	}
-	command.Flags().StringVar(&reason, "reason", pausedByHand, "what others are to see")
+	command.Flags().StringVar(&reason, "reason", steer.PausedByHand, "what others are to see")
 	command.Flags().StringVar(&until, "until", "", "end it by itself at a `TIME` in RFC 3339, or after a span such as 90s or 2h")
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		end, err := parseUntil(a.now(), until)
+		end, err := steer.PauseEnd(a.now(), until)
 		if err != nil {
 			return &usageError{err}
 		}
-		if len(reason) > maxText {
-			return usageErrorf("--reason has %d bytes, more than %d", len(reason), maxText)
+		if len(reason) > steer.MaxText {
+			return usageErrorf("--reason has %d bytes, more than %d", len(reason), steer.MaxText)
 		}
-		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string, _ outbox.Channels) error {
-			if err := s.Pause(ctx, scope, cmp.Or(printable(reason), pausedByHand), end); err != nil {
+		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string) error {
+			if err := s.Pause(ctx, scope, cmp.Or(printable(reason), steer.PausedByHand), end); err != nil {
 				return err
 			}
 			text := scope + " is paused until it is resumed"
@@ -106,19 +99,17 @@ func newResumeCommand(a *app) *cobra.Command {
 	}
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string, known outbox.Channels) error {
-			resumed, err := steer.Resume(ctx, s, args[0], known)
+		if args[0] == steer.All {
+			return a.onAll(cmd, (*store.Store).ResumeAll, "is resumed", "nothing was paused")
+		}
+		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string) error {
+			resumed, err := s.Resume(ctx, scope)
 			if err != nil {
 				return err
 			}
-			text := scope + " is resumed"
-			switch all := args[0] == steer.All; {
-			case all && resumed > 0:
-				text = plural(resumed, "scope") + " resumed"
-			case all:
-				text = "nothing was paused; weir gates list shows what stands"
-			case resumed == 0:
-				text = scope + " was not paused; weir gates list shows what is"
+			text := scope + " was not paused; weir gates list shows what is"
+			if resumed {
+				text = scope + " is resumed"
 			}
 			_, err = fmt.Fprintln(a.stdout, text)
 			return err
@@ -137,18 +128,16 @@ func newProbeCommand(a *app) *cobra.Command {
 	}
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string, known outbox.Channels) error {
-			asked, err := steer.Probe(ctx, s, args[0], known)
+		if args[0] == steer.All {
+			return a.onAll(cmd, (*store.Store).ProbeAll, "will be probed now", "nothing is held or degraded")
+		}
+		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string) error {
+			asked, err := steer.Probe(ctx, s, scope)
 			if err != nil {
 				return err
 			}
 			text := scope + " will be probed now"
-			switch all := args[0] == steer.All; {
-			case all && asked > 0:
-				text = plural(int(asked), "gate") + " will be probed now"
-			case all:
-				text = "nothing is held or degraded; weir gates list shows what stands"
-			case asked == 0:
+			if asked == 0 {
 				text = scope + " is neither held nor degraded; weir gates list shows what is"
 			}
 			_, err = fmt.Fprintln(a.stdout, text)
@@ -158,27 +147,25 @@ func newProbeCommand(a *app) *cobra.Command {
 	return command
 }
 
-// parseUntil reads an end that lies ahead of now; the zero time if none is said.
-func parseUntil(now time.Time, text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	end, err := outbox.ParseTime(text)
-	if err != nil {
-		span, err := time.ParseDuration(text)
+// onAll does something to every scope and says of which it is now true.
+func (a *app) onAll(cmd *cobra.Command, do func(*store.Store, context.Context) ([]string, error), is, none string) error {
+	return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
+		scopes, err := do(s, ctx)
 		if err != nil {
-			return time.Time{}, fmt.Errorf("--until %q is neither a time in RFC 3339, such as 2026-03-28T14:30:00Z, nor a span, such as 90s or 2h", text)
+			return err
 		}
-		end = now.Add(span)
-	}
-	if !end.After(now) {
-		return time.Time{}, fmt.Errorf("--until %q is over already", text)
-	}
-	return end, nil
+		if len(scopes) == 0 {
+			_, err = fmt.Fprintln(a.stdout, none+"; weir gates list shows what stands")
+		}
+		for _, scope := range scopes {
+			_, err = fmt.Fprintln(a.stdout, scope, is)
+		}
+		return err
+	})
 }
 
-// withScope is withDatabase for a command on a scope, given in its full name too.
-func (a *app) withScope(cmd *cobra.Command, text string, use func(ctx context.Context, s *store.Store, scope string, known outbox.Channels) error) error {
+// withScope is withDatabase for a command on a scope, given in its full name.
+func (a *app) withScope(cmd *cobra.Command, text string, use func(ctx context.Context, s *store.Store, scope string) error) error {
 	cfg, err := a.existing(cmd)
 	if err != nil {
 		return err
@@ -191,6 +178,6 @@ func (a *app) withScope(cmd *cobra.Command, text string, use func(ctx context.Co
 		if err != nil {
 			return err
 		}
-		return use(ctx, s, scope, cfg.Channels())
+		return use(ctx, s, scope)
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/outbox"
@@ -29,6 +30,8 @@ import (
 type Config struct {
 	// Listener takes the connections, see Listen. Nil serves nobody.
 	Listener net.Listener
+	// Host is the name that Listener was asked for, beside its address. Empty: none.
+	Host string
 	// Store is the daemon's. Required with a Listener.
 	Store *store.Store
 	// Token lets in whoever says it. Required with a Listener.
@@ -54,18 +57,18 @@ type Config struct {
 
 // Server serves HTTP for one daemon. It is safe for concurrent use.
 type Server struct {
-	cfg      Config
-	loopback bool // nobody from another machine can connect
-	host     string
-	keys     keys
-	guesses  guesses
-	links    links
-	crowd    crowd
-	routes   *http.ServeMux
-	stopping chan struct{} // closed when Run ends: streams end with it
-	stop     func()
-	status   snapshot
-	streams  chan struct{} // a place for each
+	cfg        Config
+	loopback   bool // nobody from another machine can connect
+	keys       keys
+	guesses    guesses
+	links      links
+	maxPending atomic.Int64 // messages that may wait; 0: no bound
+	entering   atomic.Int64 // messages that are about to be stored
+	routes     *http.ServeMux
+	stopping   chan struct{} // closed when Run ends: streams end with it
+	stop       func()
+	status     snapshot
+	streams    chan struct{} // a place for each
 }
 
 // Listen takes an address at once, so that one in use stops the start. An empty
@@ -102,19 +105,11 @@ func New(cfg Config) *Server {
 	s.SetMaxPending(cfg.MaxPending)
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	if cfg.Listener != nil {
-		s.host, s.loopback = place(cfg.Listener.Addr())
+		tcp, ok := cfg.Listener.Addr().(*net.TCPAddr)
+		s.loopback = ok && tcp.IP.IsLoopback()
 	}
 	s.register()
 	return s
-}
-
-// place gives the host of a listener's address, and whether it is loopback.
-func place(address net.Addr) (host string, loopback bool) {
-	tcp, ok := address.(*net.TCPAddr)
-	if !ok {
-		return "", false
-	}
-	return tcp.IP.String(), tcp.IP.IsLoopback()
 }
 
 // Addr is where the server listens, or "off".
@@ -146,7 +141,7 @@ const (
 )
 
 // Run serves until ctx ends or the listener fails. It returns when every answer
-// has ended.
+// has ended, or was cut off for taking too long.
 func (s *Server) Run(ctx context.Context) error {
 	if s.cfg.Listener == nil {
 		<-ctx.Done()
