@@ -168,6 +168,12 @@ func (a *api) peaks() (most, beside int) {
 	return a.most, a.beside
 }
 
+func (a *api) forgetPeaks() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.most, a.beside = 0, 0
+}
+
 func (a *api) setDown(down bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -29,8 +29,9 @@ const sweepEvery = 30 * time.Second
 
 // daemon is weir at work: the parts, put together.
 type daemon struct {
-	cfg        *Config
+	cfg        *Config // as it was at the start
 	log        *slog.Logger
+	reloads    reloads
 	clock      *dispatcher.Clock
 	now        func() time.Time // the clock's
 	machine    machine
@@ -43,6 +44,7 @@ type daemon struct {
 	metrics    *metrics.Metrics
 	tracer     *tracing.Tracer      // nil: no traces
 	foreign    chan struct{}        // an operator's call or another process wrote to the database
+	erasing    chan struct{}        // it may have erased something
 	settled    chan []store.Settled // to be announced
 }
 
@@ -51,10 +53,11 @@ type daemon struct {
 func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error) {
 	clock := dispatcher.NewClock(a.now)
 	d := &daemon{
-		cfg: cfg, clock: clock, now: clock.Now, log: cfg.logger(a.stderr), sweepEvery: sweepEvery,
-		foreign: make(chan struct{}, 1), settled: make(chan []store.Settled, 1024),
+		cfg: cfg, clock: clock, now: clock.Now, sweepEvery: sweepEvery,
+		foreign: make(chan struct{}, 1), erasing: make(chan struct{}, 1), settled: make(chan []store.Settled, 1024),
 		metrics: metrics.New(version()),
 	}
+	d.log = d.reloads.begin(cfg, a.stderr)
 	d.machine.began = clock.Now()
 	for _, warning := range cfg.Warnings {
 		d.log.Warn(warning)
@@ -159,7 +162,7 @@ func (d *daemon) accounts() []dispatcher.Account {
 		accounts[i] = dispatcher.Account{
 			Name: a.Name, BaseURL: a.URL, Channels: d.cfg.Channels()[a.Name], SharedLimit: a.LimitScope == LimitByKey,
 			Key: func() (dispatcher.APIKey, error) {
-				key, err := a.ReadKey()
+				key, err := d.reloads.present.Load().Accounts[i].ReadKey()
 				return dispatcher.APIKey(key), err
 			},
 		}
@@ -220,11 +223,14 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	group.Go(func() error { return d.followOperators(working) })
 	group.Go(func() error { return d.sweep(working) })
+	group.Go(func() error { return d.recount(working) })
 	group.Go(func() error { return d.watchDisk(working) })
 	group.Go(func() error { return d.watchMachine(working) })
 	group.Go(func() error { return d.store.WatchFiles(working) })
 	group.Go(func() error { return d.failWithStore(working) })
 	group.Go(func() error { return d.admin.Run(working) })
+	group.Go(func() error { return d.followErasures(working) })
+	group.Go(func() error { return d.followReloads(working) })
 	group.Go(func() error { return d.notifySystemd(working) })
 	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.admin.Addr(), "epoch", d.store.Epoch())
 
@@ -269,6 +275,10 @@ func (d *daemon) followOperators(ctx context.Context) error {
 			return nil
 		case <-d.foreign:
 		}
+		select {
+		case d.erasing <- struct{}{}:
+		default:
+		}
 		gates, err := d.store.Gates(ctx)
 		if err != nil && ctx.Err() == nil {
 			return err
@@ -277,6 +287,18 @@ func (d *daemon) followOperators(ctx context.Context) error {
 			d.dispatcher.Reload(gates)
 		}
 	}
+}
+
+// recount makes sure once that the status table shows what is there.
+func (d *daemon) recount(ctx context.Context) error {
+	mended, err := d.store.Recount(ctx)
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	if len(mended) > 0 {
+		d.log.Warn("the status table did not show what is there: its counts are mended", "scopes", mended)
+	}
+	return nil
 }
 
 func (d *daemon) sweep(ctx context.Context) error {

@@ -17,8 +17,10 @@ import (
 
 const (
 	// scopeForms are what SCOPE can be.
-	scopeForms = "daemon, account:NAME or ACCOUNT/CHANNEL"
+	scopeForms = "daemon, account:NAME, ACCOUNT/CHANNEL, or all"
 	scopeHelp  = "SCOPE is " + scopeForms + "."
+	// everything is the SCOPE that stands for each one that there is.
+	everything = "all"
 	// pausedByHand is the reason of a pause for which none is given.
 	pausedByHand = "paused by an operator"
 	// maxText bounds in bytes what a person says, as it does all text that is stored.
@@ -65,11 +67,12 @@ func newGatesListCommand(a *app) *cobra.Command {
 func newPauseCommand(a *app) *cobra.Command {
 	var reason, until string
 	command := &cobra.Command{
-		Use:     "pause SCOPE",
-		Short:   "Send nothing from a scope until it is resumed",
-		Long:    "Sends nothing from a scope until it is resumed; messages wait. " + scopeHelp,
-		Example: "  weir gates pause default/email --until 2h --reason 'new template is wrong'",
-		Args:    cobra.ExactArgs(1),
+		Use:   "pause SCOPE",
+		Short: "Send nothing from a scope until it is resumed",
+		Long:  "Sends nothing from a scope until it is resumed; messages wait. " + scopeHelp,
+		Example: "  weir gates pause default/email --until 2h --reason 'new template is wrong'\n" +
+			"  weir gates pause all   # the daemon as a whole: what comes later waits too",
+		Args: cobra.ExactArgs(1),
 	}
 	command.Flags().StringVar(&reason, "reason", pausedByHand, "what others are to see")
 	command.Flags().StringVar(&until, "until", "", "end it by itself at a `TIME` in RFC 3339, or after a span such as 90s or 2h")
@@ -101,11 +104,14 @@ func newResumeCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "resume SCOPE",
 		Short: "End a pause",
-		Long:  "Ends what pause has begun, on the very scope that was paused. " + scopeHelp,
+		Long:  "Ends what pause has begun, on the very scope that was paused, or on all. " + scopeHelp,
 		Args:  cobra.ExactArgs(1),
 	}
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == everything {
+			return a.onAll(cmd, (*store.Store).ResumeAll, "is resumed", "nothing was paused")
+		}
 		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string) error {
 			resumed, err := s.Resume(ctx, scope)
 			if err != nil {
@@ -131,6 +137,9 @@ func newProbeCommand(a *app) *cobra.Command {
 	}
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == everything {
+			return a.onAll(cmd, (*store.Store).ProbeAll, "will be probed now", "nothing is held or degraded")
+		}
 		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string) error {
 			asked, err := s.Probe(ctx, scope)
 			if account, ok := accountOf(scope); ok && err == nil {
@@ -150,6 +159,23 @@ func newProbeCommand(a *app) *cobra.Command {
 		})
 	}
 	return command
+}
+
+// onAll does something to every scope and says of which it is now true.
+func (a *app) onAll(cmd *cobra.Command, do func(*store.Store, context.Context) ([]string, error), is, none string) error {
+	return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
+		scopes, err := do(s, ctx)
+		if err != nil {
+			return err
+		}
+		if len(scopes) == 0 {
+			_, err = fmt.Fprintln(a.stdout, none+"; weir gates list shows what stands")
+		}
+		for _, scope := range scopes {
+			_, err = fmt.Fprintln(a.stdout, scope, is)
+		}
+		return err
+	})
 }
 
 // accountOf gives the account whose gates hold a bucket too.
@@ -191,7 +217,7 @@ func (a *app) withScope(cmd *cobra.Command, text string, use func(ctx context.Co
 			return err
 		}
 		scope := daemon.Scope
-		if text != "daemon" && text != scope {
+		if text != "daemon" && text != everything && text != scope {
 			scope, err = parseScope(text, cfg.Channels())
 		}
 		if err != nil {

@@ -117,6 +117,24 @@ func TestAProbeIsAskedForOnWhatHoldsTheBucket(t *testing.T) {
 	}
 }
 
+func TestEverythingIsPausedResumedAndProbedAtOnce(t *testing.T) {
+	d := newDesk(t)
+	d.send(lineOf("k"))
+	if got := d.do("gates", "resume", "all") + d.do("gates", "probe", "all"); !strings.HasPrefix(got, "nothing was paused;") || !strings.Contains(got, "\nnothing is held or degraded;") {
+		t.Errorf("got %q", got)
+	}
+	if got, want := d.do("gates", "pause", "all"), "daemon:weir is paused until it is resumed\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	d.do("gates", "pause", "default/rcs")
+	if got, want := d.do("gates", "resume", "all"), "bucket:default/rcs is resumed\ndaemon:weir is resumed\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if gates := d.gates(); len(gates) != 0 {
+		t.Errorf("there are gates: %v", gates)
+	}
+}
+
 func TestTheGatesForPeopleAreATable(t *testing.T) {
 	d := newDesk(t)
 	d.send(lineOf("k"))

@@ -18,7 +18,7 @@ const maxBody = 512 << 10
 
 // policy lets pages of the dashboard use what weir itself serves and nothing else.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
 // ServeHTTP implements http.Handler: what holds for every request stands here.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,73 @@
+// All gates, with what each means and what to do about it.
+
+import { pause, probe, resume } from '/assets/actions.js';
+import { get, serverNow } from '/assets/api.js';
+import { byId, complain, copyable, el, fill } from '/assets/dom.js';
+import { pill } from '/assets/state.js';
+import { table, time } from '/assets/table.js';
+import { bucketName, clock, relative } from '/assets/words.js';
+
+// cures say what to do, by who has set the gate.
+const cures = {
+  limit: 'Nothing: it opens by itself.',
+  failures: 'Look at the API and the network. weir probes by itself.',
+  401: 'Put the right key into the key file; it is noticed within a second.',
+  402: 'Top up the balance, then probe, or wait for the next probe.',
+  not_api: 'Check WEIR_API_URL and what stands between weir and the API.',
+  disk: 'Make space for the data directory; it opens by itself.',
+  clock: 'Set the clock. If it is right and the earlier one was wrong, resume.',
+  operator: 'Somebody paused it. Resume it when the cause has gone.',
+};
+const ownCure = ['disk', 'clock', 'nats', 'wal']; // a probe says nothing about the machine
+
+byId('pause').addEventListener('click', async () => {
+  try {
+    const { daemon, buckets } = await get('/status');
+    const accounts = new Set(buckets.map((b) => `account:${bucketName(b.scope).split('/')[0]}`));
+    if (await pause(['all', daemon.scope, ...accounts, ...buckets.map((b) => b.scope)])) await show();
+  } catch (error) {
+    complain(error);
+  }
+});
+show();
+setInterval(() => {
+  if (!document.hidden && !document.querySelector('dialog')) show();
+}, 5000);
+
+let before = '';
+
+async function show() {
+  try {
+    const { gates } = await get('/gates');
+    complain(null);
+    const now = serverNow();
+    for (const node of document.querySelectorAll('[data-until]')) node.textContent = untilText(node.dataset.until, now);
+    if (JSON.stringify(gates) === before) return; // what has the focus keeps it
+    before = JSON.stringify(gates);
+    fill(byId('list'), gates.length === 0
+      ? el('p', { class: 'empty' }, 'No gate stands: everything that is due is being sent.')
+      : table('Gates', columns(now), gates));
+  } catch (error) {
+    complain(error);
+  }
+}
+
+const untilText = (iso, now) => `${clock(iso, now)} (${relative(iso, now)})`;
+
+const columns = (now) => [
+  ['Scope', (g) => bucketName(g.scope)],
+  ['Gate', (g) => pill(g.kind)],
+  ['Set by', (g) => g.set_by],
+  ['Since', (g) => time(g.since_at, clock(g.since_at, now))],
+  ['Until', (g) => (g.until_at ? el('span', { 'data-until': g.until_at }, untilText(g.until_at, now)) : 'somebody resumes it')],
+  ['Reason', (g) => [el('p', {}, g.reason), cures[g.set_by] && el('p', { class: 'minor' }, cures[g.set_by])]],
+  ['Request id', (g) => g.request_id && copyable(g.request_id, 'request id')],
+  ['Action', action],
+];
+
+function action(g) {
+  const then = (act) => async () => (await act(g.scope)) && show();
+  if (g.kind === 'paused' || g.set_by === 'clock') return el('button', { click: then(resume) }, 'Resume …');
+  if (g.kind !== 'parked' && !ownCure.includes(g.set_by)) return el('button', { click: then(probe) }, 'Probe …');
+  return null;
+}
