@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/cmd/weir/internal/steer"
 	"weir/dispatcher"
 	"weir/store"
 )
@@ -67,7 +68,7 @@ func TestAPauseCanEndByItself(t *testing.T) {
 	for _, until := range []string{"soon", "-5m", "2026-03-28T14:30:00Z"} {
 		d.refuse(exitUsage, "gates", "pause", "default/rcs", "--until", until)
 	}
-	d.refuse(exitUsage, "gates", "pause", "default/rcs", "--reason", strings.Repeat("x", maxText+1))
+	d.refuse(exitUsage, "gates", "pause", "default/rcs", "--reason", strings.Repeat("x", steer.MaxText+1))
 }
 
 func TestAScopeThatIsNotThereIsRefusedWithThoseThatAre(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"weir/cmd/weir/internal/steer"
 	"weir/outbox"
 	"weir/store"
 )
@@ -104,13 +105,7 @@ func newRetryCommand(a *app) *cobra.Command {
 	var expiresAt, ttl string
 	b := &bulkCommand{
 		verb: "retry", done: "retried", takes: store.Retryable,
-		refusals: map[outbox.State]string{
-			outbox.Pending:  "it waits for its turn already",
-			outbox.Retrying: "it is tried again anyway",
-			outbox.Sending:  "it is being sent",
-			outbox.Sent:     "sending it again would have a second effect",
-			outbox.Unknown:  "it may have been sent; find out, and use weir messages resolve",
-		},
+		refusals: steer.NoRetry,
 	}
 	command := &cobra.Command{
 		Use:   "retry {KEY | FILTER}",
@@ -126,7 +121,7 @@ func newRetryCommand(a *app) *cobra.Command {
 	command.Flags().StringVar(&ttl, "ttl", "", "new deadline: a `SPAN` from now on, such as 90s, 30m or 24h")
 	b.add(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		deadline, err := newDeadline(a.now(), expiresAt, ttl)
+		deadline, err := steer.Deadline(a.now(), expiresAt, ttl)
 		if err != nil {
 			return &usageError{err}
 		}
@@ -144,9 +139,7 @@ func newRetryCommand(a *app) *cobra.Command {
 func newCancelCommand(a *app) *cobra.Command {
 	b := &bulkCommand{
 		verb: "cancel", done: "canceled", takes: store.Cancelable,
-		refusals: map[outbox.State]string{
-			outbox.Sending: "it is being sent; see what comes of it with weir messages show",
-		},
+		refusals: steer.NoCancel,
 		one: func(ctx context.Context, s *store.Store, key string) (outbox.State, error) {
 			return s.Cancel(ctx, key)
 		},

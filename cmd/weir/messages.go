@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"weir/cmd/weir/internal/steer"
 	"weir/outbox"
 	"weir/store"
 )
@@ -19,23 +19,6 @@ func newMessagesCommand(a *app) *cobra.Command {
 	}
 	command.AddCommand(newMessagesListCommand(a), newShowCommand(a), newRetryCommand(a), newCancelCommand(a), newResolveCommand(a), newEraseCommand(a))
 	return command
-}
-
-// newDeadline reads a deadline ahead of now by the rules for envelopes; the
-// zero time if none is said.
-func newDeadline(now time.Time, expiresAt, ttl string) (time.Time, error) {
-	e := outbox.Envelope{Key: "-", Body: []byte("{}"), TTL: ttl}
-	if expiresAt != "" {
-		var err error
-		if e.ExpiresAt, err = outbox.ParseTime(expiresAt); err != nil {
-			return time.Time{}, fmt.Errorf("--expires-at: %w", err)
-		}
-	}
-	m, err := e.Message(now, nil)
-	if err == nil && !m.ExpiresAt.IsZero() && !m.ExpiresAt.After(now) {
-		err = fmt.Errorf("the deadline %s is over already", expiresAt)
-	}
-	return m.ExpiresAt, err
 }
 
 func newResolveCommand(a *app) *cobra.Command {
@@ -63,8 +46,8 @@ func newResolveCommand(a *app) *cobra.Command {
 		switch {
 		case messageID != "" && !sent:
 			return usageErrorf("the message id %q goes with --sent only", messageID)
-		case len(messageID) > maxText || printable(messageID) != messageID:
-			return usageErrorf("the message id has more than %d bytes, or characters that cannot be printed", maxText)
+		case len(messageID) > steer.MaxText || printable(messageID) != messageID:
+			return usageErrorf("the message id has more than %d bytes, or characters that cannot be printed", steer.MaxText)
 		}
 		resolution := store.WasSent
 		switch {
