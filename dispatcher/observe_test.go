@@ -1,7 +1,7 @@
 package dispatcher
 
 import (
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,8 +10,9 @@ import (
 
 func TestAnObserverFollowsEachAttemptAndNamesTheParentThatGoesAlong(t *testing.T) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	var begun atomic.Int64
-	judged := make(chan Record, 2)
+	var mu sync.Mutex
+	var begun int
+	var seen []Record
 	inBubble(t, 1, func(r *rig) {
 		r.api.play(func(q request) reply {
 			if q.parent != parent {
@@ -25,19 +26,27 @@ func TestAnObserverFollowsEachAttemptAndNamesTheParentThatGoesAlong(t *testing.T
 		r.add(rcs, outbox.High, "a")
 		r.start()
 		r.waitAllSent(time.Minute)
-		for _, want := range []Verdict{Retry, Sent} {
-			seen := <-judged
-			if seen.Judgement.Verdict != want || seen.Claim.Key != "a" || seen.Answer.Status == 0 {
-				r.Errorf("saw %s of %s with status %d, want %s", seen.Judgement.Verdict, seen.Claim.Key, seen.Answer.Status, want)
-			}
+		mu.Lock()
+		defer mu.Unlock()
+		want := []Verdict{Retry, Sent}
+		if begun != len(want) || len(seen) != len(want) {
+			r.Fatalf("%d attempts began and %d were judged, want %d", begun, len(seen), len(want))
 		}
-		if begun.Load() != 2 {
-			r.Errorf("%d attempts began, want 2", begun.Load())
+		for i, s := range seen {
+			if s.Judgement.Verdict != want[i] || s.Claim.Key != "a" || s.Answer.Status == 0 {
+				r.Errorf("saw %s of %s with status %d, want %s", s.Judgement.Verdict, s.Claim.Key, s.Answer.Status, want[i])
+			}
 		}
 	}, func(c *Config) {
 		c.Observe = func(*Claim) (string, func(*Record)) {
-			begun.Add(1)
-			return parent, func(r *Record) { judged <- *r }
+			mu.Lock()
+			defer mu.Unlock()
+			begun++
+			return parent, func(r *Record) {
+				mu.Lock()
+				defer mu.Unlock()
+				seen = append(seen, *r)
+			}
 		}
 	})
 }

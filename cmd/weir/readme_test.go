@@ -105,13 +105,16 @@ func TestTheReadmeExplainsEveryStateAndEveryGate(t *testing.T) {
 			t.Errorf("README.md has no row for the state %s", state)
 		}
 	}
-	for setBy, kind := range map[string]dispatcher.GateKind{
-		dispatcher.ByLimit: dispatcher.Parked, dispatcher.ByFailures: dispatcher.Degraded,
-		dispatcher.ByUnauthorized: dispatcher.Held, dispatcher.ByUnpaid: dispatcher.Held, dispatcher.ByNotAPI: dispatcher.Held,
-		dispatcher.ByOperator: dispatcher.Paused,
+	for _, gate := range []dispatcher.Gate{
+		{Kind: dispatcher.Parked, SetBy: dispatcher.ByLimit}, {Kind: dispatcher.Degraded, SetBy: dispatcher.ByFailures},
+		{Kind: dispatcher.Held, SetBy: dispatcher.ByUnauthorized}, {Kind: dispatcher.Held, SetBy: dispatcher.ByUnpaid},
+		{Kind: dispatcher.Held, SetBy: dispatcher.ByNotAPI}, {Kind: dispatcher.Paused, SetBy: dispatcher.ByOperator},
+		{Kind: dispatcher.Held, SetBy: dispatcher.ByDisk}, {Kind: dispatcher.Held, SetBy: dispatcher.ByClock},
+		{Kind: dispatcher.Degraded, SetBy: dispatcher.ByClock}, {Kind: dispatcher.Degraded, SetBy: dispatcher.BySource},
+		{Kind: dispatcher.Degraded, SetBy: dispatcher.ByNATS}, {Kind: dispatcher.Degraded, SetBy: dispatcher.ByWAL},
 	} {
-		if !strings.Contains(ofGates, "\n| `"+string(kind)+"` | `"+setBy+"` |") {
-			t.Errorf("README.md has no row for what %s sets as %s", setBy, kind)
+		if !strings.Contains(ofGates, "\n| `"+string(gate.Kind)+"` | `"+gate.SetBy+"` |") {
+			t.Errorf("README.md has no row for what %s sets as %s", gate.SetBy, gate.Kind)
 		}
 	}
 }

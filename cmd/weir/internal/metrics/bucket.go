@@ -30,9 +30,9 @@ type bucket struct {
 	answers map[answer]prometheus.Counter
 }
 
-// answer is what weir_attempts_total tells apart within a bucket.
+// answer is what weir_attempts_total may tell apart within a bucket.
 type answer struct {
-	status  string
+	status  int // of three digits; the label has fewer values
 	verdict dispatcher.Verdict
 }
 
@@ -89,7 +89,7 @@ func (b *bucket) judge(r *dispatcher.Record) {
 	a, j := &r.Answer, &r.Judgement
 	b.underWay.Dec()
 	b.duration.Observe(a.EndedAt.Sub(a.StartedAt).Seconds())
-	b.answer(answer{statusLabel(a.Status), j.Verdict}).Inc()
+	b.answer(answer{a.Status, j.Verdict}).Inc()
 	if j.Counted {
 		b.wait[r.Claim.Lane].Observe(max(0, a.StartedAt.Sub(r.Claim.DueAt).Seconds()))
 	}
@@ -122,7 +122,7 @@ func (b *bucket) answer(kind answer) prometheus.Counter {
 	defer b.mu.Unlock()
 	counter, found := b.answers[kind]
 	if !found {
-		counter = b.attempts.WithLabelValues(kind.status, string(kind.verdict), b.name.Account, b.name.Channel)
+		counter = b.attempts.WithLabelValues(statusLabel(kind.status), string(kind.verdict), b.name.Account, b.name.Channel)
 		b.answers[kind] = counter
 	}
 	return counter

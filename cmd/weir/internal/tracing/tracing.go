@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -28,10 +29,12 @@ const closeWithin = 2 * time.Second
 // Wanted tells whether the environment asks for traces to be exported. Its error
 // says that it asks for what weir cannot do.
 func Wanted(getenv func(string) string) (bool, error) {
-	endpoint := getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 	exporter := getenv("OTEL_TRACES_EXPORTER")
-	if !endpoint || exporter == "none" || getenv("OTEL_SDK_DISABLED") == "true" {
+	if exporter == "none" || getenv("OTEL_SDK_DISABLED") == "true" {
 		return false, nil
+	}
+	if given, err := endpoint(getenv); err != nil || !given {
+		return false, err
 	}
 	if exporter != "" && exporter != "otlp" {
 		return false, fmt.Errorf("OTEL_TRACES_EXPORTER: must be otlp or none, not %q", exporter)
@@ -46,6 +49,23 @@ func Wanted(getenv func(string) string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// endpoint tells whether a receiver is named. The library would take its default
+// for one that is no URL.
+func endpoint(getenv func(string) string) (given bool, err error) {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
+		text := getenv(name)
+		if text == "" {
+			continue
+		}
+		// The text may hold a password, and so is not repeated.
+		if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return false, fmt.Errorf("%s: must be a URL such as http://127.0.0.1:4318", name)
+		}
+		given = true
+	}
+	return given, nil
 }
 
 // Config says who exports and where the API of each account lives.
