@@ -101,7 +101,7 @@ func TestInTheDashboardAPersonFindsAFailedMessageAndSendsItAgain(t *testing.T) {
 	p.click("button", "Retry")
 	p.see("#said", "refused is pending")
 	r.awaitState("sent", 3)
-	p.click("button", "Refresh")
+	p.do(chromedp.Reload())
 	p.see("#message", "Attempt 2: sent")
 	r.wantSent("bumpy", "refused", "plain")
 
