@@ -96,3 +96,19 @@ func (s *Store) Probe(ctx context.Context, scope string) (asked int64, err error
 	}
 	return asked, nil
 }
+
+// ProbeAll does what Probe does to every scope, and gives those that have a
+// hold or a degraded gate.
+func (s *Store) ProbeAll(ctx context.Context) (asked []string, err error) {
+	err = s.writer.do(ctx, func(tx *tx) error {
+		asked, err = tx.scopes(`
+			UPDATE gates SET until_at = since_at
+			WHERE kind IN ('held', 'degraded') AND set_by NOT IN ('disk', 'clock', 'nats', 'wal')
+			RETURNING scope`)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: asking for all probes: %w", err)
+	}
+	return asked, nil
+}

@@ -239,3 +239,45 @@ func (s *Store) Resume(ctx context.Context, scope string) (resumed bool, err err
 	}
 	return resumed, nil
 }
+
+// ResumeAll does what Resume does to every scope, and gives those that it resumed.
+func (s *Store) ResumeAll(ctx context.Context) (resumed []string, err error) {
+	err = s.writer.do(ctx, func(tx *tx) error {
+		resumed, err = tx.scopes(`
+			DELETE FROM gates
+			WHERE kind = 'paused' OR (kind = 'held' AND set_by = 'clock')
+			RETURNING scope`)
+		if err != nil {
+			return err
+		}
+		for _, scope := range resumed {
+			if err := tx.showGates(scope); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: resuming all: %w", err)
+	}
+	return resumed, nil
+}
+
+// scopes runs a change of gates and gives the scopes that it returns, each once.
+func (t *tx) scopes(query string) ([]string, error) {
+	rows, err := t.query(query).Query()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var scopes []string
+	for rows.Next() {
+		var scope string
+		if err := rows.Scan(&scope); err != nil {
+			return nil, err
+		}
+		scopes = append(scopes, scope)
+	}
+	slices.Sort(scopes)
+	return slices.Compact(scopes), rows.Err()
+}

@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-
-	"weir/outbox"
 )
 
 // MessageView is a message as people and scripts read it: the columns of
@@ -169,26 +166,6 @@ func (s *Store) Attempts(ctx context.Context, message int64) ([]AttemptView, err
 		return nil, fmt.Errorf("store: reading the attempts of message %d: %w", message, err)
 	}
 	return attempts, nil
-}
-
-// Status returns the daemon's row of status_readable and the buckets', by scope.
-func (s *Store) Status(ctx context.Context) (daemon StatusView, buckets []StatusView, err error) {
-	rows := []StatusView{}
-	if err := s.read.SelectContext(ctx, &rows, `SELECT * FROM status_readable ORDER BY scope`); err != nil {
-		return daemon, nil, fmt.Errorf("store: reading the status: %w", err)
-	}
-	if w := s.notedWaiting(); w != nil {
-		w.overlay(rows)
-	}
-	buckets = []StatusView{}
-	for i := range rows {
-		if strings.HasPrefix(rows[i].Scope, outbox.DaemonScope("")) {
-			daemon = rows[i]
-		} else {
-			buckets = append(buckets, rows[i])
-		}
-	}
-	return daemon, buckets, nil
 }
 
 // GateViews returns every gate for people, by scope.

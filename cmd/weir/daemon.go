@@ -206,6 +206,7 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	group.Go(func() error { return d.followOperators(working) })
 	group.Go(func() error { return d.sweep(working) })
+	group.Go(func() error { return d.recount(working) })
 	group.Go(func() error { return d.watchDisk(working) })
 	group.Go(func() error { return d.watchMachine(working) })
 	group.Go(func() error { return d.store.WatchFiles(working) })
@@ -285,6 +286,18 @@ func (d *daemon) followOperators(ctx context.Context) error {
 			d.dispatcher.Reload(gates)
 		}
 	}
+}
+
+// recount makes sure once that the status table shows what is there.
+func (d *daemon) recount(ctx context.Context) error {
+	mended, err := d.store.Recount(ctx)
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	if len(mended) > 0 {
+		d.log.Warn("the status table did not show what is there: its counts are mended", "scopes", mended)
+	}
+	return nil
 }
 
 func (d *daemon) sweep(ctx context.Context) error {

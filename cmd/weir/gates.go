@@ -3,27 +3,17 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"weir/outbox"
+	"weir/cmd/weir/internal/steer"
 	"weir/store"
 )
 
-const (
-	// scopeForms are what SCOPE can be.
-	scopeForms = "daemon, account:NAME or ACCOUNT/CHANNEL"
-	scopeHelp  = "SCOPE is " + scopeForms + "."
-	// pausedByHand is the reason of a pause for which none is given.
-	pausedByHand = "paused by an operator"
-	// maxText bounds in bytes what a person says, as it does all text that is stored.
-	maxText = 1024
-)
+const scopeHelp = "SCOPE is " + steer.Forms + "."
 
 func newGatesCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
@@ -65,25 +55,26 @@ func newGatesListCommand(a *app) *cobra.Command {
 func newPauseCommand(a *app) *cobra.Command {
 	var reason, until string
 	command := &cobra.Command{
-		Use:     "pause SCOPE",
-		Short:   "Send nothing from a scope until it is resumed",
-		Long:    "Sends nothing from a scope until it is resumed; messages wait. " + scopeHelp,
-		Example: "  weir gates pause default/email --until 2h --reason 'new template is wrong'",
-		Args:    cobra.ExactArgs(1),
+		Use:   "pause SCOPE",
+		Short: "Send nothing from a scope until it is resumed",
+		Long:  "Sends nothing from a scope until it is resumed; messages wait. " + scopeHelp,
+		Example: "  weir gates pause default/email --until 2h --reason 'new template is wrong'\n" +
+			"  weir gates pause all   # the daemon as a whole: what comes later waits too",
+		Args: cobra.ExactArgs(1),
 	}
-	command.Flags().StringVar(&reason, "reason", pausedByHand, "what others are to see")
+	command.Flags().StringVar(&reason, "reason", steer.PausedByHand, "what others are to see")
 	command.Flags().StringVar(&until, "until", "", "end it by itself at a `TIME` in RFC 3339, or after a span such as 90s or 2h")
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		end, err := parseUntil(a.now(), until)
+		end, err := steer.PauseEnd(a.now(), until)
 		if err != nil {
 			return &usageError{err}
 		}
-		if len(reason) > maxText {
-			return usageErrorf("--reason has %d bytes, more than %d", len(reason), maxText)
+		if len(reason) > steer.MaxText {
+			return usageErrorf("--reason has %d bytes, more than %d", len(reason), steer.MaxText)
 		}
 		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string) error {
-			if err := s.Pause(ctx, scope, cmp.Or(printable(reason), pausedByHand), end); err != nil {
+			if err := s.Pause(ctx, scope, cmp.Or(printable(reason), steer.PausedByHand), end); err != nil {
 				return err
 			}
 			text := scope + " is paused until it is resumed"
@@ -101,11 +92,14 @@ func newResumeCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "resume SCOPE",
 		Short: "End a pause",
-		Long:  "Ends what pause has begun, on the very scope that was paused. " + scopeHelp,
+		Long:  "Ends what pause has begun, on the very scope that was paused, or on all. " + scopeHelp,
 		Args:  cobra.ExactArgs(1),
 	}
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == steer.All {
+			return a.onAll(cmd, (*store.Store).ResumeAll, "is resumed", "nothing was paused")
+		}
 		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string) error {
 			resumed, err := s.Resume(ctx, scope)
 			if err != nil {
@@ -131,13 +125,11 @@ func newProbeCommand(a *app) *cobra.Command {
 	}
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == steer.All {
+			return a.onAll(cmd, (*store.Store).ProbeAll, "will be probed now", "nothing is held or degraded")
+		}
 		return a.withScope(cmd, args[0], func(ctx context.Context, s *store.Store, scope string) error {
-			asked, err := s.Probe(ctx, scope)
-			if account, ok := accountOf(scope); ok && err == nil {
-				var above int64
-				above, err = s.Probe(ctx, account)
-				asked += above
-			}
+			asked, err := steer.Probe(ctx, s, scope)
 			if err != nil {
 				return err
 			}
@@ -152,30 +144,21 @@ func newProbeCommand(a *app) *cobra.Command {
 	return command
 }
 
-// accountOf gives the account whose gates hold a bucket too.
-func accountOf(scope string) (string, bool) {
-	bucket, ok := strings.CutPrefix(scope, "bucket:")
-	account, _, _ := strings.Cut(bucket, "/")
-	return outbox.AccountScope(account), ok
-}
-
-// parseUntil reads an end that lies ahead of now; the zero time if none is said.
-func parseUntil(now time.Time, text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	end, err := outbox.ParseTime(text)
-	if err != nil {
-		span, err := time.ParseDuration(text)
+// onAll does something to every scope and says of which it is now true.
+func (a *app) onAll(cmd *cobra.Command, do func(*store.Store, context.Context) ([]string, error), is, none string) error {
+	return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
+		scopes, err := do(s, ctx)
 		if err != nil {
-			return time.Time{}, fmt.Errorf("--until %q is neither a time in RFC 3339, such as 2026-03-28T14:30:00Z, nor a span, such as 90s or 2h", text)
+			return err
 		}
-		end = now.Add(span)
-	}
-	if !end.After(now) {
-		return time.Time{}, fmt.Errorf("--until %q is over already", text)
-	}
-	return end, nil
+		if len(scopes) == 0 {
+			_, err = fmt.Fprintln(a.stdout, none+"; weir gates list shows what stands")
+		}
+		for _, scope := range scopes {
+			_, err = fmt.Fprintln(a.stdout, scope, is)
+		}
+		return err
+	})
 }
 
 // withScope is withDatabase for a command on a scope, given in its full name.
@@ -185,43 +168,13 @@ func (a *app) withScope(cmd *cobra.Command, text string, use func(ctx context.Co
 		return err
 	}
 	return a.attach(cmd.Context(), cfg, func(ctx context.Context, s *store.Store) error {
-		// The database knows the daemon's name better than this shell's settings do.
-		daemon, _, err := s.Status(ctx)
-		if err != nil {
-			return err
-		}
-		scope := daemon.Scope
-		if text != "daemon" && text != scope {
-			scope, err = parseScope(text, cfg.Channels())
+		scope, err := steer.Scope(ctx, s, text, cfg.Channels())
+		if wrong, ok := errors.AsType[*steer.ScopeError](err); ok && wrong.Form {
+			return &usageError{err}
 		}
 		if err != nil {
 			return err
 		}
 		return use(ctx, s, scope)
 	})
-}
-
-// parseScope reads the scope of an account or a bucket that is known.
-func parseScope(text string, known outbox.Channels) (string, error) {
-	if account, ok := strings.CutPrefix(text, "account:"); ok {
-		if known[account] == nil {
-			return "", noAccount(account, known)
-		}
-		return text, nil
-	}
-	bucket := strings.TrimPrefix(text, "bucket:")
-	account, channel, ok := strings.Cut(bucket, "/")
-	switch {
-	case !ok:
-		return "", usageErrorf("%q is no scope; SCOPE is %s", text, scopeForms)
-	case known[account] == nil:
-		return "", noAccount(account, known)
-	case !slices.Contains(known[account], channel):
-		return "", fmt.Errorf("account %s has no channel %q; it has %s", account, channel, strings.Join(known[account], ", "))
-	}
-	return outbox.Bucket{Account: account, Channel: channel}.Scope(), nil
-}
-
-func noAccount(account string, known outbox.Channels) error {
-	return fmt.Errorf("there is no account %q; there is %s", account, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/cmd/weir/internal/steer"
 	"weir/dispatcher"
 	"weir/store"
 )
@@ -67,7 +68,7 @@ func TestAPauseCanEndByItself(t *testing.T) {
 	for _, until := range []string{"soon", "-5m", "2026-03-28T14:30:00Z"} {
 		d.refuse(exitUsage, "gates", "pause", "default/rcs", "--until", until)
 	}
-	d.refuse(exitUsage, "gates", "pause", "default/rcs", "--reason", strings.Repeat("x", maxText+1))
+	d.refuse(exitUsage, "gates", "pause", "default/rcs", "--reason", strings.Repeat("x", steer.MaxText+1))
 }
 
 func TestAScopeThatIsNotThereIsRefusedWithThoseThatAre(t *testing.T) {
@@ -114,6 +115,24 @@ func TestAProbeIsAskedForOnWhatHoldsTheBucket(t *testing.T) {
 	}
 	if g := d.gates()["account:default"]; *g.UntilAt != g.SinceAt {
 		t.Errorf("the gate is %+v", g)
+	}
+}
+
+func TestEverythingIsPausedResumedAndProbedAtOnce(t *testing.T) {
+	d := newDesk(t)
+	d.send(lineOf("k"))
+	if got := d.do("gates", "resume", "all") + d.do("gates", "probe", "all"); !strings.HasPrefix(got, "nothing was paused;") || !strings.Contains(got, "\nnothing is held or degraded;") {
+		t.Errorf("got %q", got)
+	}
+	if got, want := d.do("gates", "pause", "all"), "daemon:weir is paused until it is resumed\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	d.do("gates", "pause", "default/rcs")
+	if got, want := d.do("gates", "resume", "all"), "bucket:default/rcs is resumed\ndaemon:weir is resumed\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if gates := d.gates(); len(gates) != 0 {
+		t.Errorf("there are gates: %v", gates)
 	}
 }
 

@@ -25,19 +25,32 @@ type messageReport struct {
 
 func newShowCommand(a *app) *cobra.Command {
 	var asJSON, withBody bool
+	var requestID string
 	command := &cobra.Command{
-		Use:   "show KEY",
+		Use:   "show {KEY | --request-id ID}",
 		Short: "Show what happened to a message, with every attempt",
-		Args:  cobra.ExactArgs(1),
+		Example: `  weir messages show order-7
+  weir messages show --request-id req_8f2a   # the X-Request-Id of any of its requests`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if (len(args) == 1) == (requestID != "") || len(args) > 1 {
+				return errors.New("give the KEY of a message, or the --request-id of one of its requests")
+			}
+			return nil
+		},
 	}
+	command.Flags().StringVar(&requestID, "request-id", "", "show the message that a request with this `ID` was made for")
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: the columns, and the attempts as timeline")
 	command.Flags().BoolVar(&withBody, "body", false, "show the body too, and with it who receives it")
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
-			report, err := readReport(ctx, s, args[0], withBody)
+			key, err := keyOf(ctx, s, args, requestID)
+			if err != nil {
+				return err
+			}
+			report, err := readReport(ctx, s, key, withBody)
 			if errors.Is(err, store.ErrNotFound) {
-				return a.showTombstone(ctx, s, args[0], asJSON)
+				return a.showTombstone(ctx, s, key, asJSON)
 			}
 			if err != nil {
 				return err
@@ -49,6 +62,22 @@ func newShowCommand(a *app) *cobra.Command {
 		})
 	}
 	return command
+}
+
+// keyOf gives the key that is said, or that of the message of a request. A
+// request id names one request; of several that an API gave one name, the latest.
+func keyOf(ctx context.Context, s *store.Store, args []string, requestID string) (string, error) {
+	if requestID == "" {
+		return args[0], nil
+	}
+	found, err := s.Messages(ctx, store.Filter{RequestID: requestID, Most: 1})
+	if err != nil {
+		return "", err
+	}
+	if len(found) == 0 {
+		return "", fmt.Errorf("no request with the id %s is on record; of tries that were throttled only the last is kept", printable(requestID))
+	}
+	return found[0].Key, nil
 }
 
 // showTombstone says what is known of a message whose row is no longer kept.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/cmd/weir/internal/steer"
 	"weir/dispatcher"
 	"weir/outbox"
 	"weir/store"
@@ -252,7 +253,7 @@ func TestResolveNeedsOneAnswer(t *testing.T) {
 	d.send(lineOf("k"))
 	for _, args := range [][]string{
 		{"k"}, {"k", "--sent", "--not-sent"}, {"k", "--not-sent", "msg_7"}, {"--sent"},
-		{"k", "--sent", "msg\x1b[2J"}, {"k", "--sent", strings.Repeat("m", maxText+1)},
+		{"k", "--sent", "msg\x1b[2J"}, {"k", "--sent", strings.Repeat("m", steer.MaxText+1)},
 	} {
 		d.refuse(exitUsage, append([]string{"messages", "resolve"}, args...)...)
 	}

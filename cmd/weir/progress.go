@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 )
 
@@ -19,11 +18,7 @@ const progressEvery = 100 * time.Millisecond
 
 // newProgress returns nil if w is no terminal.
 func newProgress(w io.Writer, now func() time.Time) *progress {
-	file, ok := w.(*os.File)
-	if !ok {
-		return nil
-	}
-	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !isTerminal(w) {
 		return nil
 	}
 	return &progress{w: w, now: now}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -13,75 +15,175 @@ import (
 )
 
 func newStatusCommand(a *app) *cobra.Command {
-	var asJSON bool
+	var asJSON, watch bool
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "Show what waits, what was sent and why something does not move",
-		Args:  cobra.NoArgs,
+		Long: "Shows for each bucket its state, since when and why, what is left of the limit, what\n" +
+			"waits and when it will be sent. With --watch it goes on: at a terminal as a view\n" +
+			"that is always true, else as a line whenever something changes. Ctrl-C ends it.",
+		Args: cobra.NoArgs,
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object, with the columns of the status table")
+	command.Flags().BoolVar(&watch, "watch", false, "go on showing it")
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
-			daemon, buckets, err := s.Status(ctx)
+			if watch {
+				return a.watch(ctx, s, asJSON)
+			}
+			now, err := readSituation(ctx, s, a.now())
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(a.stdout, struct {
-					Daemon  store.StatusView   `json:"daemon"`
-					Buckets []store.StatusView `json:"buckets"`
-				}{daemon, buckets})
+				return printJSON(a.stdout, now.asJSON())
 			}
-			return printStatus(a.stdout, a.now(), daemon, buckets)
+			return now.print(a.stdout)
 		})
 	}
 	return command
 }
 
-// printStatus gives a line for the daemon and a block for each bucket.
-func printStatus(w io.Writer, now time.Time, daemon store.StatusView, buckets []store.StatusView) error {
-	line := strings.Replace(daemon.Scope, ":", " ", 1) + " is " + situation(now, daemon)
-	if daemon.HeartbeatAt != nil && daemon.State != "stopped" {
-		line += "; last heartbeat " + relative(now, *daemon.HeartbeatAt)
+// situationReport is what status shows, of one moment.
+type situationReport struct {
+	at      time.Time
+	daemon  store.StatusView
+	buckets []store.StatusView
+	lanes   map[string][]store.LaneView // by the scopes of buckets in which something waits
+}
+
+func readSituation(ctx context.Context, s *store.Store, at time.Time) (r situationReport, err error) {
+	r.at = at
+	r.daemon, r.buckets, r.lanes, err = s.StatusByLane(ctx)
+	return r, err
+}
+
+// asJSON is the form that scripts rely on.
+func (r *situationReport) asJSON() any {
+	return struct {
+		Daemon  store.StatusView   `json:"daemon"`
+		Buckets []store.StatusView `json:"buckets"`
+	}{r.daemon, r.buckets}
+}
+
+// print gives a line for the daemon and a block for each bucket.
+func (r *situationReport) print(w io.Writer) error {
+	line := strings.Replace(r.daemon.Scope, ":", " ", 1) + " is " + situation(r.at, r.daemon)
+	if r.daemon.HeartbeatAt != nil && r.daemon.State != "stopped" {
+		line += "; last heartbeat " + relative(r.at, *r.daemon.HeartbeatAt)
 	}
 	if _, err := fmt.Fprintln(w, line); err != nil {
 		return err
 	}
-	for _, b := range buckets {
-		if err := printBucket(w, now, b); err != nil {
+	for _, b := range r.buckets {
+		if _, err := fmt.Fprintf(w, "\n%s is %s\n", bucketName(b), situation(r.at, b)); err != nil {
 			return err
 		}
+		for _, l := range r.lines(b) {
+			if _, err := fmt.Fprintf(w, "  %-8s %s\n", l.name, l.text); err != nil {
+				return err
+			}
+		}
 	}
-	if len(buckets) == 0 {
+	if len(r.buckets) == 0 {
 		_, err := fmt.Fprintln(w, "no messages yet")
 		return err
 	}
 	return nil
 }
 
-func printBucket(w io.Writer, now time.Time, b store.StatusView) error {
-	scheduled, oldest, end := "", "", ""
+// statusLine is one line of a bucket's block.
+type statusLine struct{ name, text string }
+
+// lines are those of a bucket beneath its state.
+func (r *situationReport) lines(b store.StatusView) []statusLine {
+	lines := []statusLine{
+		{"limit", fmt.Sprintf("%s; %s of 429", limitLeft(b), plural(b.Throttled, "answer"))},
+		{"backlog", backlogText(r.at, b)},
+	}
+	if lanes := r.lanes[b.Scope]; len(lanes) > 0 {
+		lines = append(lines, statusLine{"lanes", lanesText(lanes)})
+	}
+	settled := fmt.Sprintf("%s sent (%s in the last minute), %s failed, %s expired, %s canceled, %s unknown",
+		thousands(b.Sent), thousands(b.SentLastMinute), thousands(b.Failed), thousands(b.Expired), thousands(b.Canceled), thousands(b.Unknown))
+	if b.LastErrorCode != nil {
+		settled += "; last error " + printable(*b.LastErrorCode)
+	}
+	return append(lines, statusLine{"settled", settled})
+}
+
+func bucketName(b store.StatusView) string { return strings.TrimPrefix(b.Scope, "bucket:") }
+
+// backlogText says what waits, how fast it is sent and when it will be through.
+func backlogText(now time.Time, b store.StatusView) string {
+	text := thousands(b.Pending+b.Retrying) + " waiting"
+	var kinds []string
 	if b.Scheduled > 0 {
-		scheduled = fmt.Sprintf(" (%d scheduled)", b.Scheduled)
+		kinds = append(kinds, thousands(b.Scheduled)+" scheduled")
 	}
+	if b.Retrying > 0 {
+		kinds = append(kinds, thousands(b.Retrying)+" retrying")
+	}
+	if len(kinds) > 0 {
+		text += " (" + strings.Join(kinds, ", ") + ")"
+	}
+	text += expectation(now, b) + fmt.Sprintf("; %s in flight", thousands(b.InFlight))
 	if b.OldestDueAt != nil {
-		oldest = "; oldest due " + relative(now, *b.OldestDueAt)
+		text += "; oldest due " + relative(now, *b.OldestDueAt)
 	}
-	if b.ETAAt != nil {
-		end = "; all sent " + relative(now, *b.ETAAt)
+	return text
+}
+
+// expectation says at which rate a bucket is emptied, and until when: empty while
+// nobody can tell.
+func expectation(now time.Time, b store.StatusView) string {
+	if b.ETAAt == nil || b.HeartbeatAt == nil {
+		return ""
 	}
-	_, err := fmt.Fprintf(w, `
-%s is %s
-  limit    %s; %d answers of 429
-  waiting  %d pending%s, %d retrying, %d in flight%s%s
-  settled  %d sent (%d in the last minute), %d failed, %d expired, %d canceled, %d unknown
-`,
-		strings.TrimPrefix(b.Scope, "bucket:"), situation(now, b),
-		limitLeft(b), b.Throttled,
-		b.Pending, scheduled, b.Retrying, b.InFlight, oldest, end,
-		b.Sent, b.SentLastMinute, b.Failed, b.Expired, b.Canceled, b.Unknown)
-	return err
+	end, err := time.Parse(time.RFC3339, *b.ETAAt)
+	reported, err2 := time.Parse(time.RFC3339, *b.HeartbeatAt)
+	if cmp.Or(err, err2) != nil {
+		return ""
+	}
+	text := ""
+	if span := end.Sub(reported); span > 0 { // the end was reckoned from the rate then
+		text = ", " + rateText(float64(b.Pending+b.Retrying-b.Scheduled)/span.Minutes())
+	}
+	return text + ", done about " + clockTime(now, end)
+}
+
+// rateText rounds a rate to two digits: it is a forecast.
+func rateText(perMinute float64) string {
+	if perMinute < 1 {
+		return "less than 1 a minute"
+	}
+	unit := math.Pow(10, max(0, math.Floor(math.Log10(perMinute))-1))
+	return thousands(int(math.Round(perMinute/unit)*unit)) + " a minute"
+}
+
+// clockTime says when, as people do who are asked the time: with the second if it
+// is soon, and with the day if it is another one.
+func clockTime(now, at time.Time) string {
+	now, at = now.UTC(), at.UTC()
+	switch {
+	case at.Sub(now) < 5*time.Minute:
+		return at.Format("15:04:05 UTC")
+	case at.Format(time.DateOnly) == now.Format(time.DateOnly):
+		return at.Format("15:04 UTC")
+	}
+	return at.Format("Mon 2 Jan 15:04 UTC")
+}
+
+func lanesText(lanes []store.LaneView) string {
+	parts := make([]string, len(lanes))
+	for i, l := range lanes {
+		parts[i] = string(l.Lane) + " " + thousands(l.Waiting)
+		if l.More {
+			parts[i] = fmt.Sprintf("%s over %s", l.Lane, thousands(l.Waiting))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // situation says state, since, until, reason and the request that tells more.
@@ -93,8 +195,14 @@ func situation(now time.Time, s store.StatusView) string {
 	if s.UntilAt != nil {
 		text += fmt.Sprintf(" until %s (%s)", *s.UntilAt, relative(now, *s.UntilAt))
 	}
+	return text + whyText(s)
+}
+
+// whyText is the reason of a state, and the request that tells more.
+func whyText(s store.StatusView) string {
+	text := ""
 	if s.Reason != nil {
-		text += ": " + printable(*s.Reason)
+		text = ": " + printable(*s.Reason)
 	}
 	if s.LastRequestID != nil && s.State != "running" && s.State != "stopped" {
 		text += "; last request " + printable(*s.LastRequestID)

@@ -40,7 +40,7 @@ func TestTheStatusOfAStoppedDaemonShowsWhatWaits(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	if got := d.do("status"); !strings.HasPrefix(got, "daemon weir is stopped: no daemon has run yet") ||
-		strings.Count(got, "no daemon has run yet") != 2 || !strings.Contains(got, "default/rcs is stopped") || !strings.Contains(got, "3 pending") {
+		strings.Count(got, "no daemon has run yet") != 2 || !strings.Contains(got, "default/rcs is stopped") || !strings.Contains(got, "  backlog  3 waiting; 0 in flight\n") || !strings.Contains(got, "  lanes    high 0, normal 3, bulk 0\n") {
 		t.Errorf("status is\n%s", got)
 	}
 }
@@ -81,21 +81,25 @@ func TestAStatusWithoutMessagesSaysSo(t *testing.T) {
 	}
 }
 
-func Example_printStatus() {
+func Example_status() {
 	now := time.Date(2026, 3, 28, 14, 30, 0, 0, time.UTC)
 	at := func(d time.Duration) *string {
 		text := now.Add(d).Format("2006-01-02T15:04:05.000Z")
 		return &text
 	}
-	reason, request, limit, remaining, window := "the limit is used up", "req_81", 100, 0, int64(2000)
-	daemon := store.StatusView{Scope: "daemon:weir", State: "running", SinceAt: at(-2*time.Hour - 5*time.Minute), HeartbeatAt: at(-3 * time.Second)}
-	bucket := store.StatusView{
-		Scope: "bucket:default/rcs", State: "parked", Reason: &reason, SinceAt: at(-time.Second), UntilAt: at(time.Second), LastRequestID: &request,
-		RateLimit: &limit, Remaining: &remaining, WindowMS: &window, Throttled: 2,
-		Pending: 300_000, Scheduled: 20, InFlight: 8, OldestDueAt: at(-90 * time.Second), ETAAt: at(100 * time.Minute),
-		Sent: 5000, SentLastMinute: 3000, Failed: 1,
+	reason, request, code, limit, remaining, window := "the limit is used up", "req_81", "rate_limited", 100, 0, int64(2000)
+	report := situationReport{
+		at:     now,
+		daemon: store.StatusView{Scope: "daemon:weir", State: "running", SinceAt: at(-2*time.Hour - 5*time.Minute), HeartbeatAt: at(-3 * time.Second)},
+		buckets: []store.StatusView{{
+			Scope: "bucket:default/rcs", State: "parked", Reason: &reason, SinceAt: at(-time.Second), UntilAt: at(time.Second), LastRequestID: &request,
+			RateLimit: &limit, Remaining: &remaining, WindowMS: &window, Throttled: 2, LastErrorCode: &code,
+			Pending: 300_000, Scheduled: 20, Retrying: 3, InFlight: 8, OldestDueAt: at(-90 * time.Second), ETAAt: at(100 * time.Minute),
+			Sent: 5000, SentLastMinute: 3000, Failed: 1, HeartbeatAt: at(0),
+		}},
+		lanes: map[string][]store.LaneView{"bucket:default/rcs": {{Lane: "high"}, {Lane: "normal", Waiting: 10_000, More: true}, {Lane: "bulk", Waiting: 10_000, More: true}}},
 	}
-	if err := printStatus(os.Stdout, now, daemon, []store.StatusView{bucket}); err != nil {
+	if err := report.print(os.Stdout); err != nil {
 		panic(err)
 	}
 	// Output:
@@ -103,6 +107,26 @@ func Example_printStatus() {
 	//
 	// default/rcs is parked since 2026-03-28T14:29:59.000Z (1 s ago) until 2026-03-28T14:30:01.000Z (in 1 s): the limit is used up; last request req_81
 	//   limit    0 left of 100 per 2s; 2 answers of 429
-	//   waiting  300000 pending (20 scheduled), 0 retrying, 8 in flight; oldest due 1 min 30 s ago; all sent in 1 h 40 min
-	//   settled  5000 sent (3000 in the last minute), 1 failed, 0 expired, 0 canceled, 0 unknown
+	//   backlog  300,003 waiting (20 scheduled, 3 retrying), 3,000 a minute, done about 16:10 UTC; 8 in flight; oldest due 1 min 30 s ago
+	//   lanes    high 0, normal over 10,000, bulk over 10,000
+	//   settled  5,000 sent (3,000 in the last minute), 1 failed, 0 expired, 0 canceled, 0 unknown; last error rate_limited
+}
+
+func TestTheEndOfABacklogIsSaidAsATimeOfTheDay(t *testing.T) {
+	now := time.Date(2026, 3, 28, 14, 30, 0, 0, time.UTC)
+	for _, c := range []struct {
+		in   time.Duration
+		want string
+	}{
+		{6 * time.Second, "14:30:06 UTC"}, {2 * time.Hour, "16:30 UTC"}, {20 * time.Hour, "Sun 29 Mar 10:30 UTC"},
+	} {
+		if got := clockTime(now, now.Add(c.in)); got != c.want {
+			t.Errorf("in %v: %s, want %s", c.in, got, c.want)
+		}
+	}
+	for rate, want := range map[float64]string{0.3: "less than 1 a minute", 7: "7 a minute", 99.6: "100 a minute", 2987: "3,000 a minute", 1234567: "1,200,000 a minute"} {
+		if got := rateText(rate); got != want {
+			t.Errorf("%v a minute: %s, want %s", rate, got, want)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"weir/cmd/weir/internal/steer"
@@ -25,7 +26,7 @@ func (s *Server) postRetry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.act(w, r, "retry", steer.WhyNotRetry, func(ctx context.Context, key string) (outbox.State, error) {
+	return s.act(w, r, "retry", steer.NoRetry, func(ctx context.Context, key string) (outbox.State, error) {
 		return s.cfg.Store.Retry(ctx, key, end)
 	})
 }
@@ -34,7 +35,7 @@ func (s *Server) postCancel(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &struct{}{}); err != nil {
 		return err
 	}
-	return s.act(w, r, "cancel", steer.WhyNotCancel, s.cfg.Store.Cancel)
+	return s.act(w, r, "cancel", steer.NoCancel, s.cfg.Store.Cancel)
 }
 
 // resolution is what a person found out of an unknown message.
@@ -59,18 +60,18 @@ func (s *Server) postResolve(w http.ResponseWriter, r *http.Request) error {
 	case asked.MessageID != "" && found != store.WasSent:
 		return invalidField("message_id", "goes with the outcome sent only")
 	case !isText(asked.MessageID):
-		return invalidField("message_id", "has more than %d bytes, or characters that cannot be printed", maxText)
+		return invalidField("message_id", "has more than %d bytes, or characters that cannot be printed", steer.MaxText)
 	}
-	whyNot := func(outbox.State) string { return "only unknown messages are resolved" }
-	return s.act(w, r, "resolve", whyNot, func(ctx context.Context, key string) (outbox.State, error) {
+	return s.act(w, r, "resolve", nil, func(ctx context.Context, key string) (outbox.State, error) {
 		return s.cfg.Store.Resolve(ctx, key, found, asked.MessageID)
 	})
 }
 
-// act changes the message that the path names, and shows it as it is then.
+// act changes the message that the path names, and shows it as it is then. If its
+// state forbids that, refusals may say for each state why.
 func (s *Server) act(
 	w http.ResponseWriter, r *http.Request, verb string,
-	whyNot func(outbox.State) string, change func(ctx context.Context, key string) (outbox.State, error),
+	refusals map[outbox.State]string, change func(ctx context.Context, key string) (outbox.State, error),
 ) error {
 	m, err := s.find(r)
 	if err != nil {
@@ -79,7 +80,11 @@ func (s *Server) act(
 	state, err := change(r.Context(), m.Key)
 	switch {
 	case errors.Is(err, store.ErrState):
-		return refuse(http.StatusConflict, "wrong_state", "cannot %s message %d, which is %s: %s", verb, m.ID, state, whyNot(state))
+		text := fmt.Sprintf("cannot %s message %d, which is %s", verb, m.ID, state)
+		if why := refusals[state]; why != "" {
+			text += ": " + why
+		}
+		return refuse(http.StatusConflict, "wrong_state", "%s", text)
 	case errors.Is(err, store.ErrPurged):
 		return refuse(http.StatusGone, "purged",
 			"cannot %s message %d: its body is no longer kept (WEIR_KEEP_BODIES); if it is still wanted, send it under a new key", verb, m.ID)

@@ -157,7 +157,7 @@ func TestMessagesAreListedByFilterAndPage(t *testing.T) {
 			t.Errorf("%s lists %d", query, len(p.Messages))
 		}
 	}
-	if got := d.call("GET", "/api/v1/messages/7", ""); !strings.Contains(got.body, `"state":"unknown"`) || !strings.Contains(got.body, `"attempts":[`) {
+	if got := d.call("GET", "/api/v1/messages/7", ""); !strings.Contains(got.body, `"state":"unknown"`) || !strings.Contains(got.body, `"timeline":[`) {
 		t.Errorf("one message is %s", got.body)
 	}
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"strings"
 	"unicode"
@@ -10,15 +11,8 @@ import (
 	"weir/store"
 )
 
-const (
-	// maxText bounds in bytes what a person says, as it does all text that is stored.
-	maxText = 1024
-	// pausedByHand is the reason of a pause for which none is given.
-	pausedByHand = "paused by an operator"
-)
-
 func isText(text string) bool {
-	return len(text) <= maxText && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
+	return len(text) <= steer.MaxText && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 func (s *Server) listGates(w http.ResponseWriter, r *http.Request) error {
@@ -45,7 +39,7 @@ func (s *Server) postPause(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !isText(asked.Reason) {
-		return invalidField("reason", "has more than %d bytes, or characters that cannot be printed", maxText)
+		return invalidField("reason", "has more than %d bytes, or characters that cannot be printed", steer.MaxText)
 	}
 	end, err := steer.PauseEnd(s.cfg.Now(), asked.Until)
 	if err != nil {
@@ -55,10 +49,10 @@ func (s *Server) postPause(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Store.Pause(r.Context(), scope, cmp.Or(asked.Reason, pausedByHand), end); err != nil {
+	if err := s.cfg.Store.Pause(r.Context(), scope, cmp.Or(asked.Reason, steer.PausedByHand), end); err != nil {
 		return err
 	}
-	return s.steered(w, r, "pause", asked.Scope, 1)
+	return s.steered(w, r, "pause", scope, 1)
 }
 
 // scoped is what ends a pause or asks for a probe.
@@ -67,27 +61,47 @@ type scoped struct {
 }
 
 func (s *Server) postResume(w http.ResponseWriter, r *http.Request) error {
-	var asked scoped
-	if err := decode(r, &asked); err != nil {
-		return err
-	}
-	resumed, err := steer.Resume(r.Context(), s.cfg.Store, asked.Scope, s.cfg.Channels)
-	if err != nil {
-		return err
-	}
-	return s.steered(w, r, "resume", asked.Scope, resumed)
+	return s.onScope(w, r, "resume", s.cfg.Store.ResumeAll, func(ctx context.Context, scope string) (int, error) {
+		resumed, err := s.cfg.Store.Resume(ctx, scope)
+		if resumed {
+			return 1, err
+		}
+		return 0, err
+	})
 }
 
 func (s *Server) postProbe(w http.ResponseWriter, r *http.Request) error {
+	return s.onScope(w, r, "probe", s.cfg.Store.ProbeAll, func(ctx context.Context, scope string) (int, error) {
+		asked, err := steer.Probe(ctx, s.cfg.Store, scope)
+		return int(asked), err
+	})
+}
+
+// onScope does something to the one scope that is asked for, or to all.
+func (s *Server) onScope(
+	w http.ResponseWriter, r *http.Request, verb string,
+	all func(context.Context) ([]string, error), one func(ctx context.Context, scope string) (changed int, err error),
+) error {
 	var asked scoped
 	if err := decode(r, &asked); err != nil {
 		return err
 	}
-	probed, err := steer.Probe(r.Context(), s.cfg.Store, asked.Scope, s.cfg.Channels)
+	if asked.Scope == steer.All {
+		changed, err := all(r.Context())
+		if err != nil {
+			return err
+		}
+		return s.steered(w, r, verb, asked.Scope, len(changed))
+	}
+	scope, err := steer.Scope(r.Context(), s.cfg.Store, asked.Scope, s.cfg.Channels)
 	if err != nil {
 		return err
 	}
-	return s.steered(w, r, "probe", asked.Scope, int(probed))
+	changed, err := one(r.Context(), scope)
+	if err != nil {
+		return err
+	}
+	return s.steered(w, r, verb, scope, changed)
 }
 
 // steered tells the dispatcher, and the caller how many gates were changed and

@@ -8,10 +8,11 @@ import (
 	"weir/store"
 )
 
-// message is one message with what was tried.
+// message is one message with what was tried, as weir messages show --json
+// prints it.
 type message struct {
 	store.MessageView
-	Attempts []store.AttemptView `json:"attempts"`
+	Timeline []store.AttemptView `json:"timeline"`
 }
 
 // messagePage is a page of the list of messages.

@@ -26,6 +26,7 @@ func (s *Server) register() {
 			s.closed("/metrics", metrics)
 		}
 	}
+	s.api("/api/v1/openapi.json", methods{"GET": getDocument})
 	s.api("/api/v1/status", methods{"GET": s.getStatus})
 	s.closed("/api/v1/status/stream", methods{"GET": s.streamStatus})
 	s.api("/api/v1/messages", methods{"GET": s.listMessages, "POST": s.postMessage})

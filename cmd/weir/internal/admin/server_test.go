@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,9 @@ type desk struct {
 	changed chan struct{} // gates were
 	stop    func()        // and wait for its end
 	client  *http.Client
+
+	mu   sync.Mutex
+	done []string // operations of the document that have succeeded
 }
 
 // serve starts a server as change has it.
@@ -130,7 +134,23 @@ func (d *desk) call(method, path, body string, headers ...string) answer {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return answer{res.StatusCode, res.Header, string(text)}
+	got := answer{res.StatusCode, res.Header, string(text)}
+	d.hold(method, path, got)
+	return got
+}
+
+// hold fails the test if an answer is not as the document says.
+func (d *desk) hold(method, path string, got answer) {
+	d.t.Helper()
+	c := theContract(d.t)
+	if err := c.holdTo(method, path, got); err != nil {
+		d.t.Errorf("%s %s is answered with %d %s: %v", method, path, got.status, got.body, err)
+	}
+	if names, found := c.operation(method, path); found && got.status < 300 {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.done = append(d.done, method+" "+names[1])
+	}
 }
 
 // accept stores messages with these keys.

@@ -9,33 +9,25 @@ import (
 	"weir/outbox"
 )
 
-// WhyNotRetry says why a message in this state cannot be retried, or what to do
-// instead. Empty: nothing helps to say more.
-func WhyNotRetry(state outbox.State) string {
-	switch state {
-	case outbox.Pending:
-		return "it waits for its turn already"
-	case outbox.Retrying:
-		return "it is tried again anyway"
-	case outbox.Sending:
-		return "it is being sent"
-	case outbox.Sent:
-		return "sending it again would have a second effect"
-	case outbox.Unknown:
-		return "it may have been sent; find out, and resolve it"
-	}
-	return ""
+const (
+	// MaxText bounds in bytes what a person says, as it does all text that is stored.
+	MaxText = 1024
+	// PausedByHand is the reason of a pause for which none is given.
+	PausedByHand = "paused by an operator"
+)
+
+// NoRetry says by state why a message cannot be retried, or what to do instead.
+var NoRetry = map[outbox.State]string{
+	outbox.Pending:  "it waits for its turn already",
+	outbox.Retrying: "it is tried again anyway",
+	outbox.Sending:  "it is being sent",
+	outbox.Sent:     "sending it again would have a second effect",
+	outbox.Unknown:  "it may have been sent; find out, and resolve it (weir messages resolve)",
 }
 
-// WhyNotCancel is WhyNotRetry for canceling.
-func WhyNotCancel(state outbox.State) string {
-	switch state {
-	case outbox.Sending:
-		return "it is being sent; see what comes of it"
-	case outbox.Canceled:
-		return "it is so already"
-	}
-	return "it has settled"
+// NoCancel is NoRetry for canceling.
+var NoCancel = map[outbox.State]string{
+	outbox.Sending: "it is being sent; see what comes of it (weir messages show)",
 }
 
 // Deadline reads a new deadline for a message by the rules for envelopes, as a

@@ -14,8 +14,8 @@ import (
 // Forms are what a scope can be called by a person.
 const Forms = "daemon, account:NAME, ACCOUNT/CHANNEL or all"
 
-// All names everything: the daemon for a pause, which then holds what is yet to
-// come too, and every scope with a gate for its end or a probe.
+// All names everything: for a pause the daemon, so that what is yet to come waits
+// too, and for its end and for a probe every scope that has such a gate.
 const All = "all"
 
 // ScopeError says why a text names no scope.
@@ -62,58 +62,16 @@ func noAccount(account string, known outbox.Channels) error {
 	return &ScopeError{Reason: fmt.Sprintf("there is no account %q; there is %s", account, strings.Join(slices.Sorted(maps.Keys(known)), ", "))}
 }
 
-// Resume ends the pause of what a text names, and reports how many there were.
-func Resume(ctx context.Context, s *store.Store, text string, known outbox.Channels) (resumed int, err error) {
-	scopes, err := gated(ctx, s, text, known)
-	for _, scope := range scopes {
-		one, err := s.Resume(ctx, scope)
-		if err != nil {
-			return resumed, err
-		}
-		if one {
-			resumed++
-		}
-	}
-	return resumed, err
-}
-
-// Probe asks for a probe of what a text names now, and reports of how many holds
-// and degraded gates. What holds an account holds its buckets too.
-func Probe(ctx context.Context, s *store.Store, text string, known outbox.Channels) (asked int64, err error) {
-	scopes, err := gated(ctx, s, text, known)
-	if err == nil && len(scopes) == 1 {
-		if account, ok := accountOf(scopes[0]); ok {
-			scopes = append(scopes, account)
-		}
-	}
-	for _, scope := range scopes {
-		n, err := s.Probe(ctx, scope)
-		if err != nil {
-			return asked, err
-		}
-		asked += n
+// Probe asks for a probe of a scope now, and reports of how many holds and
+// degraded gates. What holds an account holds its buckets too.
+func Probe(ctx context.Context, s *store.Store, scope string) (asked int64, err error) {
+	asked, err = s.Probe(ctx, scope)
+	if account, ok := accountOf(scope); ok && err == nil {
+		var above int64
+		above, err = s.Probe(ctx, account)
+		asked += above
 	}
 	return asked, err
-}
-
-// gated are the scopes that a text names: of All those that have a gate.
-func gated(ctx context.Context, s *store.Store, text string, known outbox.Channels) ([]string, error) {
-	if text != All {
-		scope, err := Scope(ctx, s, text, known)
-		if err != nil {
-			return nil, err
-		}
-		return []string{scope}, nil
-	}
-	gates, err := s.GateViews(ctx) // by scope
-	if err != nil {
-		return nil, err
-	}
-	var scopes []string
-	for _, g := range gates {
-		scopes = append(scopes, g.Scope)
-	}
-	return slices.Compact(scopes), nil
 }
 
 // accountOf gives the account whose gates hold a bucket too.

@@ -1,0 +1,44 @@
+package store_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+func TestCountsThatAreWrongAreMendedWhateverIsWrittenMeanwhile(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	w := &walker{desk: newDesk(t), Rand: rand.New(rand.NewPCG(seed, 0))}
+	for range 50 {
+		w.ours()
+	}
+	w.exec(`UPDATE status SET pending = pending + 3, sent = 70, throttled = throttled - 1 WHERE scope = 'bucket:default/rcs'`)
+	w.exec(`DELETE FROM status WHERE scope = 'bucket:second/rcs'`)
+	mended := make(chan []string)
+	go func() {
+		scopes, err := w.Recount(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		mended <- scopes
+	}()
+	for range 50 {
+		w.ours()
+	}
+	if got := <-mended; !slices.Contains(got, "bucket:default/rcs") || !slices.Contains(got, "bucket:second/rcs") {
+		t.Errorf("mended %v", got)
+	}
+	for _, b := range []string{"default/rcs", "default/email", "second/rcs", "second/email"} {
+		want := w.text(`SELECT `+counted+` FROM messages WHERE account || '/' || channel = ?`, b)
+		if got := w.text(`SELECT `+shown+` FROM status WHERE scope = ?`, "bucket:"+b); got != want {
+			t.Errorf("%s shows %s, its rows are %s", b, got, want)
+		}
+	}
+	if want, got := w.text(`SELECT `+counted+` FROM messages`), w.text(`SELECT `+shown+` FROM status WHERE scope = 'daemon:weir'`); got != want {
+		t.Errorf("the daemon shows %s, the rows are %s", got, want)
+	}
+	if again, err := w.Recount(t.Context()); err != nil || len(again) != 0 {
+		t.Errorf("once more it mended %v (%v)", again, err)
+	}
+}
