@@ -97,10 +97,9 @@ function details(status, now) {
   return [
     status.oldest_due_at && `oldest due ${relative(status.oldest_due_at, now)}`,
     `${number(status.in_flight)} in flight`,
-    status.retrying > 0 && `${number(status.retrying)} retrying`,
-    status.scheduled > 0 && `${number(status.scheduled)} scheduled for later`,
     `${number(status.sent_last_minute)} sent in the last minute`,
     status.throttled > 0 && `${count(status.throttled, 'answer')} of 429`,
+    status.last_error_code && `last error ${status.last_error_code}`,
   ].filter(Boolean).join(' · ');
 }
 
