@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"slices"
 	"time"
@@ -101,8 +102,12 @@ func (d *daemon) openAdmin() error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	host, _, err := net.SplitHostPort(d.cfg.Listen)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	d.admin = admin.New(admin.Config{
-		Listener: listener, Store: d.store, Token: string(token), Channels: d.cfg.Channels(), MaxPending: d.cfg.MaxPending,
+		Listener: listener, Host: host, Store: d.store, Token: string(token), Channels: d.cfg.Channels(), MaxPending: d.cfg.MaxPending,
 		Takes: d.takes, OnGates: d.gatesMayHaveChanged, Log: d.log, Now: d.now,
 	})
 	return nil

@@ -69,7 +69,8 @@ func (s *Server) isHere(host string) bool {
 		name = h
 	}
 	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
-	if strings.EqualFold(name, "localhost") || name == s.host {
+	// A browser always says a name; a simple probe of health may not.
+	if name == "" || strings.EqualFold(name, "localhost") || strings.EqualFold(name, s.cfg.Host) {
 		return true
 	}
 	ip, err := netip.ParseAddr(name)
@@ -106,13 +107,13 @@ func acceptsJSON(r *http.Request) error {
 // accepts reports whether the Accept header admits a type. As in practice
 // everywhere, an absent one admits all.
 func accepts(r *http.Request, want string) bool {
-	values := r.Header.Values("Accept")
-	if len(values) == 0 {
+	said := strings.Join(r.Header.Values("Accept"), ",")
+	if strings.TrimSpace(said) == "" {
 		return true
 	}
 	group, _, _ := strings.Cut(want, "/")
 	best, found := -1, false // how exactly want is named, and whether as welcome
-	for one := range strings.SplitSeq(strings.Join(values, ","), ",") {
+	for one := range strings.SplitSeq(said, ",") {
 		kind, params, err := mime.ParseMediaType(strings.TrimSpace(one))
 		if err != nil {
 			continue

@@ -28,6 +28,8 @@ func TestWrongCallsGetTheRightCodeAndOneClearLine(t *testing.T) {
 		{"an encoded way out of the path", "GET", "/api/v1/%2e%2e/status", "", nil, 404, "not_found"},
 		{"an encoded slash", "GET", "/api/v1%2fstatus", "", nil, 404, "not_found"},
 		{"a double slash", "GET", "/api//v1/status", "", nil, 404, "not_found"},
+		{"a dot", "GET", "/./", "", nil, 404, "not_found"},
+		{"a slash at the end", "GET", "/api/v1/status/", "", nil, 404, "not_found"},
 		{"a backslash", "GET", `/api\v1\status`, "", nil, 404, "not_found"},
 		{"a NUL", "GET", "/api/v1/messages/%00", "", nil, 404, "not_found"},
 		{"a method that the path does not have", "DELETE", "/api/v1/status", "", nil, 405, "method_not_allowed"},
@@ -123,5 +125,25 @@ func TestBeyondLoopbackEveryNameNeedsTheToken(t *testing.T) {
 	wantRefusal(t, d.call("GET", "/api/v1/status", "", "Host: weir.example", "Authorization:"), 401, "unauthorized")
 	if got := d.call("GET", "/api/v1/status", "", "Host: weir.example"); got.status != 200 {
 		t.Errorf("with the token: %d %s", got.status, got.body)
+	}
+}
+
+func TestOnLoopbackOnlyTheNamesOfLoopbackAreAnswered(t *testing.T) {
+	d := serve(t, func(c *admin.Config) { c.Host = "weir.internal" })
+	for host, status := range map[string]int{
+		"localhost": 200, "LOCALHOST:7070": 200, "127.0.0.1": 200, "127.8.9.10:80": 200, "[::1]:7070": 200, "weir.internal:7070": 200,
+		"evil.example": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421, "192.0.2.1": 421, "0.0.0.0": 421, "[::]": 421, "localhost:x:y": 421,
+	} {
+		if got := d.call("GET", "/api/v1/status", "", "Host: "+host); got.status != status {
+			t.Errorf("%s is answered with %d", host, got.status)
+		}
+	}
+}
+
+func TestAServerWithoutATokenLetsNobodyIn(t *testing.T) {
+	d := serve(t, func(c *admin.Config) { c.Token = "" })
+	wantRefusal(t, d.call("GET", "/api/v1/status", "", "Authorization: Bearer "), 401, "unauthorized")
+	if got := d.logIn(""); got.status != 401 || got.header.Get("Set-Cookie") != "" {
+		t.Errorf("a login without a token: %d", got.status)
 	}
 }

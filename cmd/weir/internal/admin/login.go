@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"mime"
@@ -65,7 +66,7 @@ func (s *Server) postLink(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusCreated, struct {
 		URL string `json:"url"`
-	}{"http://" + r.Host + "/login?once=" + nonce})
+	}{"http://" + cmp.Or(r.Host, s.Addr()) + "/login?once=" + nonce})
 	return nil
 }
 

@@ -120,6 +120,7 @@ func (m methods) names() []string {
 // isPlain reports whether there is only one way to read the path of a request.
 func isPlain(r *http.Request) bool {
 	p := r.URL.Path
-	return r.URL.RawPath == "" && strings.HasPrefix(p, "/") && (p == path.Clean(p) || p == path.Clean(p)+"/") &&
+	clean := path.Clean(p)
+	return r.URL.RawPath == "" && strings.HasPrefix(p, "/") && (p == clean || clean != "/" && p == clean+"/") &&
 		!strings.ContainsFunc(p, func(c rune) bool { return c < ' ' || c == '\\' || c == 0x7f })
 }

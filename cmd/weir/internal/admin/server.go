@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir/outbox"
@@ -29,6 +30,8 @@ import (
 type Config struct {
 	// Listener takes the connections, see Listen. Nil serves nobody.
 	Listener net.Listener
+	// Host is the name that Listener was asked for, beside its address. Empty: none.
+	Host string
 	// Store is the daemon's. Required with a Listener.
 	Store *store.Store
 	// Token lets in whoever says it. Required with a Listener.
@@ -56,11 +59,10 @@ type Config struct {
 type Server struct {
 	cfg      Config
 	loopback bool // nobody from another machine can connect
-	host     string
 	keys     keys
 	guesses  guesses
 	links    links
-	crowd    crowd
+	entering atomic.Int64 // messages that are about to be stored
 	routes   *http.ServeMux
 	stopping chan struct{} // closed when Run ends: streams end with it
 	stop     func()
@@ -101,19 +103,11 @@ func New(cfg Config) *Server {
 	}
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	if cfg.Listener != nil {
-		s.host, s.loopback = place(cfg.Listener.Addr())
+		tcp, ok := cfg.Listener.Addr().(*net.TCPAddr)
+		s.loopback = ok && tcp.IP.IsLoopback()
 	}
 	s.register()
 	return s
-}
-
-// place gives the host of a listener's address, and whether it is loopback.
-func place(address net.Addr) (host string, loopback bool) {
-	tcp, ok := address.(*net.TCPAddr)
-	if !ok {
-		return "", false
-	}
-	return tcp.IP.String(), tcp.IP.IsLoopback()
 }
 
 // Addr is where the server listens, or "off".
@@ -145,7 +139,7 @@ const (
 )
 
 // Run serves until ctx ends or the listener fails. It returns when every answer
-// has ended.
+// has ended, or was cut off for taking too long.
 func (s *Server) Run(ctx context.Context) error {
 	if s.cfg.Listener == nil {
 		<-ctx.Done()

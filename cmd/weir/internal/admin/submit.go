@@ -8,11 +8,9 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"weir/outbox"
-	"weir/store"
 )
 
 // submitFor is how long a message may take to be stored.
@@ -35,7 +33,7 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), submitFor)
 	defer cancel()
-	leave, err := s.crowd.enter(ctx, w, s, m.Key)
+	leave, err := s.admit(ctx, w, m.Key)
 	if err != nil {
 		return err
 	}
@@ -107,66 +105,4 @@ func (s *Server) answerSubmitted(ctx context.Context, w http.ResponseWriter, key
 	}
 	writeJSON(w, http.StatusAccepted, submitted{result, stored})
 	return nil
-}
-
-// crowd counts the messages that are about to be stored, so that many at once
-// do not pass the bound together.
-type crowd struct{ entering atomic.Int64 }
-
-// enter refuses a message that would be one too many. One that is there already
-// is none more: its producer, who has not heard of it, is to be told.
-func (c *crowd) enter(ctx context.Context, w http.ResponseWriter, s *Server, key string) (leave func(), err error) {
-	most := s.cfg.MaxPending
-	if most == 0 {
-		return func() {}, nil
-	}
-	entering := int(c.entering.Add(1)) // before the count: none is in neither
-	leave = func() { c.entering.Add(-1) }
-	st, err := s.readStatus(ctx)
-	if err != nil {
-		leave()
-		return nil, err
-	}
-	load := loadOf(st)
-	left := most - load.waiting - entering
-	wait := load.wait(-left)
-	header := w.Header()
-	header.Set("X-RateLimit-Limit", strconv.Itoa(most))
-	header.Set("X-RateLimit-Remaining", strconv.Itoa(max(0, left)))
-	header.Set("X-RateLimit-Reset", strconv.FormatInt(s.cfg.Now().Add(wait).Unix(), 10))
-	if left >= 0 {
-		return leave, nil
-	}
-	_, err = s.cfg.Store.Stored(ctx, key)
-	if err == nil {
-		return leave, nil
-	}
-	leave()
-	if !errors.Is(err, store.ErrNotFound) {
-		return nil, err
-	}
-	return nil, refuse(http.StatusTooManyRequests, "rate_limit_exceeded",
-		"%d messages wait, and WEIR_MAX_PENDING allows %d: hand this one over later, or raise it", load.waiting, most).again(wait)
-}
-
-// load is how much waits, and how fast it goes.
-type load struct{ waiting, perMinute int }
-
-func loadOf(st Status) (l load) {
-	for _, b := range st.Buckets {
-		l.waiting += b.Pending + b.Retrying
-		l.perMinute += b.SentLastMinute
-	}
-	return l
-}
-
-// wait estimates when so many will have left, within a minute.
-func (l load) wait(surplus int) time.Duration {
-	if surplus <= 0 {
-		return 0
-	}
-	if l.perMinute == 0 {
-		return time.Minute
-	}
-	return min(time.Minute, time.Duration(surplus)*time.Minute/time.Duration(l.perMinute))
 }
