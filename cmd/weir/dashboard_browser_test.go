@@ -50,6 +50,7 @@ func TestTheDashboardShowsABucketThatRunsThatIsParkedAndThatIsHeld(t *testing.T)
 	d := r.serve()
 	p := openTab(t, d)
 	p.see(rcsCard, "left of 100 per 10 s", "a minute, done about ", " UTC")
+	p.wantNames("a bucket at work")
 
 	for _, state := range []string{"running", "parked"} {
 		texts := []string{state, "since ", "left of 100 per 10 s", " waiting, ", "a minute, done about ", "oldest due "}
