@@ -17,6 +17,7 @@ import (
 // request is one that the API has seen.
 type request struct {
 	key, token string
+	parent     string // traceparent
 	at         time.Time
 	nth        int // of all requests, from 1
 }
@@ -89,7 +90,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if row := a.ledger.row(key); row.state != outbox.Sending {
 		a.t.Errorf("a request for %s, which is %s, without a claim", key, row.state)
 	}
-	answer := a.enter(key, r.Header.Get("Authorization"))
+	answer := a.enter(key, r.Header)
 	select {
 	case <-time.After(answer.after):
 	case <-r.Context().Done(): // the client has gone
@@ -107,12 +108,12 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, answer.body)
 }
 
-func (a *api) enter(key, token string) reply {
+func (a *api) enter(key string, h http.Header) reply {
 	bucket := a.ledger.row(key).Bucket
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	seen := request{key: key, token: token, at: now, nth: len(a.seen) + 1}
+	seen := request{key: key, token: h.Get("Authorization"), parent: h.Get("Traceparent"), at: now, nth: len(a.seen) + 1}
 	a.seen = append(a.seen, seen)
 	if _, twice := a.wire[key]; twice {
 		a.t.Errorf("two requests for %s at once", key)
@@ -165,6 +166,12 @@ func (a *api) peaks() (most, beside int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.most, a.beside
+}
+
+func (a *api) forgetPeaks() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.most, a.beside = 0, 0
 }
 
 func (a *api) setDown(down bool) {

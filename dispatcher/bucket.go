@@ -28,7 +28,7 @@ type account struct {
 
 func newAccount(cfg Account, d *Config) (*account, error) {
 	client, err := NewClient(ClientConfig{
-		BaseURL: cfg.BaseURL, Connections: d.Concurrency, Timeout: d.Policy.RequestTimeout, UserAgent: d.UserAgent, Now: d.Now,
+		BaseURL: cfg.BaseURL, Connections: MaxConcurrency, Timeout: d.Policy.RequestTimeout, UserAgent: d.UserAgent, Now: d.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("account %s: %w", cfg.Name, err)
@@ -78,6 +78,7 @@ type bucket struct {
 	sent     lastMinute
 	last     lastSeen
 	shown    Gauges
+	changes  changeLog
 }
 
 // lastSeen is what the latest answer left for people to look up.
@@ -189,9 +190,9 @@ const fetchRetry = time.Second
 func (d *Dispatcher) fetch(ctx context.Context, b *bucket, lane int) error {
 	for ctx.Err() == nil {
 		d.mu.Lock()
-		room := 2*d.seats - b.waiting[lane].len()
+		room, least := 2*d.seats-b.waiting[lane].len(), max(1, d.seats/2)
 		d.mu.Unlock()
-		if room < max(1, d.seats/2) {
+		if room < least {
 			select {
 			case <-b.room[lane]:
 			case <-ctx.Done():

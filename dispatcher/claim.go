@@ -17,6 +17,7 @@ type Claim struct {
 	Traceparent    string
 	Attempts       int // counted ones before this
 	Throttles      int
+	CreatedAt      time.Time // when the message was stored
 	DueAt          time.Time
 	ExpiresAt      time.Time
 	FirstAttemptAt time.Time // start of the first counted attempt

@@ -34,7 +34,8 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	}
 	ticket := x.b.limiter.Sent(d.cfg.Now())
 	point.Hit(point.Requested)
-	answer := x.b.account.client.Post(work, key, x.c.Key, x.c.Body, x.c.Traceparent)
+	traceparent, judged := d.cfg.Observe(&x.c)
+	answer := x.b.account.client.Post(work, key, x.c.Key, x.c.Body, traceparent)
 	point.Hit(point.Answered)
 	verdict := judge(answer)
 	seen := d.tellLimiter(x, ticket, answer, verdict)
@@ -46,8 +47,10 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	d.freeWorker(x)
 	d.mu.Unlock()
 
+	record := Record{Claim: x.c, Answer: answer, Judgement: judgement, Limit: seen}
+	judged(&record)
 	d.work.Add(1)
-	d.cfg.Ledger.Record(Record{Claim: x.c, Answer: answer, Judgement: judgement, Limit: seen}, func(err error) {
+	d.cfg.Ledger.Record(record, func(err error) {
 		point.Hit(point.OutcomeCommitted)
 		if err != nil {
 			d.fail(err)

@@ -34,10 +34,14 @@ type Account struct {
 	Channels []string
 	// SharedLimit says that the API counts all channels of the account as one.
 	SharedLimit bool
-	// Key reads the API key. It is called again while the API refuses the key.
+	// Key reads the API key. It is called again twice a second, so that another
+	// key counts as soon as it is there; while it fails, the one at hand stays.
 	// Its errors should name the account.
 	Key func() (APIKey, error)
 }
+
+// MaxConcurrency is the most that Config.Concurrency may be.
+const MaxConcurrency = 1024
 
 // Config says what is sent how. Every field is needed unless it names a default.
 type Config struct {
@@ -55,6 +59,7 @@ type Config struct {
 	Policy Policy
 	// Concurrency is the most requests on the wire at once. Twice as many
 	// messages are claimed or under way, so that no worker waits for a commit.
+	// From 1 to MaxConcurrency.
 	Concurrency int
 	// ProbeInterval is the wait before the first probe of a hold, the longest
 	// between probes of a degraded bucket, and the first wait of a message that
@@ -73,6 +78,8 @@ type Config struct {
 	// Clock tells when the time may be wrong, and is told the API's. Defaults to
 	// one that only compares Now with the API's.
 	Clock *Clock
+	// Observe, if set, follows each attempt, for metrics and traces.
+	Observe Observe
 	// Log takes what operators should know, without keys, bodies and recipients.
 	// Defaults to discarding.
 	Log *slog.Logger
@@ -86,8 +93,8 @@ func (c *Config) validate() error {
 	if len(c.Accounts) == 0 {
 		faults = append(faults, errors.New("field Accounts is empty"))
 	}
-	if c.Concurrency < 1 {
-		faults = append(faults, fmt.Errorf("field Concurrency is %d, needs at least 1", c.Concurrency))
+	if c.Concurrency < 1 || c.Concurrency > MaxConcurrency {
+		faults = append(faults, fmt.Errorf("field Concurrency is %d, needs to be from 1 to %d", c.Concurrency, MaxConcurrency))
 	}
 	if c.ProbeInterval <= 0 {
 		faults = append(faults, fmt.Errorf("field ProbeInterval is %v, needs to be positive", c.ProbeInterval))
@@ -105,7 +112,6 @@ func (c *Config) validate() error {
 // concurrent use.
 type Dispatcher struct {
 	cfg      Config
-	seats    int // claimed or under way at most
 	accounts []*account
 	buckets  []*bucket
 	pools    []*pool
@@ -113,6 +119,9 @@ type Dispatcher struct {
 	start    chan *delivery // for the workers; closed once nothing is left
 
 	mu       sync.Mutex
+	workers  int // requests on the wire at most
+	hired    int // workers that have been started: some are idle once there are to be fewer
+	seats    int // claimed or under way at most
 	gates    gates
 	turn     int            // counts the rounds of scheduling
 	ready    [2][]*delivery // claimed, waiting for a worker: the high lane's, and the others' as they were claimed
@@ -124,6 +133,7 @@ type Dispatcher struct {
 	trouble  Gate  // of the source, as it is stored; without a reason: none
 
 	work sync.WaitGroup // claims and deliveries under way
+	crew sync.WaitGroup // workers
 }
 
 // tally counts what a lane or bucket occupies.
@@ -141,13 +151,17 @@ func New(cfg Config) (*Dispatcher, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = NewClock(cfg.Now)
 	}
+	if cfg.Observe == nil {
+		cfg.Observe = unobserved
+	}
 	d := &Dispatcher{
-		cfg:    cfg,
-		seats:  2 * cfg.Concurrency,
-		wake:   make(chan struct{}, 1),
-		start:  make(chan *delivery, 2*cfg.Concurrency),
-		gates:  newGates(),
-		inHand: make(map[int64]int),
+		cfg:     cfg,
+		workers: cfg.Concurrency,
+		seats:   2 * cfg.Concurrency,
+		wake:    make(chan struct{}, 1),
+		start:   make(chan *delivery, MaxConcurrency),
+		gates:   newGates(),
+		inHand:  make(map[int64]int),
 	}
 	for _, a := range cfg.Accounts {
 		if err := d.addAccount(a); err != nil {
@@ -190,15 +204,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			group.Go(func() error { return d.fetch(fetching, b, lane) })
 		}
 	}
-	var workers sync.WaitGroup
-	for range d.cfg.Concurrency {
-		workers.Go(func() { d.deliverAll(work) })
-	}
 	group.Go(func() error { return d.schedule(fetching, work) })
 	group.Go(func() error { return d.report(fetching) })
 	err := group.Wait()
 	d.drain(work, abandon)
-	workers.Wait()
+	d.crew.Wait()
 	for _, a := range d.accounts {
 		a.client.Close()
 	}

@@ -110,7 +110,7 @@ func (d *Dispatcher) takeOrdinary(p *pool, now time.Time) time.Time {
 		bulkLeft -= bulks
 		want += normals + bulks
 	}
-	if want = min(want, d.free()); want == 0 {
+	if want = min(want, d.free()); want <= 0 {
 		return time.Time{}
 	}
 	granted, until := p.limiter.Grant(now, false, want)

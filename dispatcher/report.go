@@ -14,8 +14,7 @@ import (
 // reportEvery is how often the gauges are stored while they change.
 const reportEvery = 500 * time.Millisecond
 
-// report stores gates and gauges as they change, and looks for a new key while
-// one is refused.
+// report stores gates and gauges as they change, and looks for new keys.
 func (d *Dispatcher) report(ctx context.Context) error {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
@@ -26,7 +25,7 @@ func (d *Dispatcher) report(ctx context.Context) error {
 		case <-tick.C:
 		}
 		for _, a := range d.accounts {
-			d.readRefusedKey(a)
+			d.readKey(a)
 		}
 		// What has begun to be stored is not forgotten by stopping.
 		if err := d.publish(context.WithoutCancel(ctx)); err != nil {
@@ -154,17 +153,22 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	if s.ClockKnown {
 		g.ClockOffset = &s.ClockOffset
 	}
+	setBy := "" // of the state
 	switch gate := d.gates.strongest(b); {
 	case gate != nil:
+		setBy = gate.SetBy
 		g.State, g.Reason, g.Since, g.Until = gate.Kind, gate.Reason, gate.Since, gate.Until
 	case d.trouble.Reason != "":
+		setBy = d.trouble.SetBy
 		g.State, g.Reason, g.Since = d.trouble.Kind, d.trouble.Reason, d.trouble.Since
 	case s.Parked:
+		setBy = ByLimit
 		g.State, g.Reason, g.Until = Parked, s.Reason, s.Until
 		if now.Before(b.park.until) {
 			g.Since = b.park.since
 		}
 	case b.park.stands(now):
+		setBy = ByLimit
 		g.State, g.Since, g.Until = Parked, b.park.since, b.park.until
 		g.Reason = s.Reason
 		if s.Mode == limiter.ModeWindow && s.Remaining > 0 {
@@ -186,6 +190,7 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 			g.Since = now
 		}
 	}
+	b.changes.log(d.cfg.Log, &b.shown, &g, setBy, now)
 	b.shown = g
 	return g
 }
@@ -248,9 +253,14 @@ func (d *Dispatcher) readKey(a *account) {
 	}
 	a.key = key
 	d.cfg.Log.Info("the API key has changed", "account", a.cfg.Name)
+	for _, other := range d.accounts {
+		if other != a && other.key == key && other.cfg.BaseURL == a.cfg.BaseURL {
+			d.cfg.Log.Warn("two accounts have one URL and key: each uses the limit as if it were alone; give one of them another key",
+				"account", a.cfg.Name, "other", other.cfg.Name)
+		}
+	}
 	if g := d.gates.find(a.keyGate()); g != nil {
-		g.Until, g.interval = d.cfg.Now(), d.cfg.ProbeInterval
-		d.gates.unsaved[g.id()] = true
+		d.probeNow(g)
 	}
 	d.poke()
 }

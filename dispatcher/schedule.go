@@ -30,6 +30,7 @@ func (d *Dispatcher) letGo(work context.Context) (time.Duration, error) {
 	if d.failure != nil || d.stopping {
 		return lookAgain, d.failure
 	}
+	d.hire(work)
 	again := now.Add(lookAgain)
 	d.turn++
 	for i := range d.pools {
@@ -51,6 +52,13 @@ func (d *Dispatcher) letGo(work context.Context) (time.Duration, error) {
 		d.yield(work, p, short)
 	}
 	return max(again.Sub(now), 100*time.Microsecond), nil
+}
+
+// hire starts the workers that are still missing.
+func (d *Dispatcher) hire(work context.Context) {
+	for ; d.hired < d.workers; d.hired++ {
+		d.crew.Go(func() { d.deliverAll(work) })
+	}
 }
 
 // sooner is the earlier of two times, of which zero is none.
@@ -97,7 +105,8 @@ func (b *bucket) idle() bool {
 	return b.waiting[high].len()+b.waiting[normal].len()+b.waiting[bulk].len() == 0
 }
 
-// free is how many seats nobody has.
+// free is how many seats nobody has; negative while there are to be fewer than
+// are taken.
 func (d *Dispatcher) free() int {
 	free := d.seats
 	for _, b := range d.buckets {
@@ -146,7 +155,7 @@ func (d *Dispatcher) contended(b *bucket, lane int, now time.Time) bool {
 // lane, the oldest.
 func (d *Dispatcher) takeProbe(next *batch, now time.Time) time.Time {
 	b := next.b
-	if d.free() == 0 {
+	if d.free() <= 0 {
 		return time.Time{}
 	}
 	if n, until := b.limiter.Grant(now, true, 1); n == 0 {
@@ -220,7 +229,7 @@ func (d *Dispatcher) claim(work context.Context, next batch, before <-chan struc
 // begin puts claimed messages on the wire as far as there are workers.
 func (d *Dispatcher) begin() {
 	now := d.cfg.Now()
-	for d.posting < d.cfg.Concurrency {
+	for d.posting < d.workers {
 		x := d.nextReady(now)
 		if x == nil {
 			return
@@ -231,7 +240,7 @@ func (d *Dispatcher) begin() {
 			d.bulk.posting++
 		}
 		d.work.Add(1)
-		d.start <- x // never blocks: it has room for every seat
+		d.start <- x // never blocks: it has room for all that workers may hold
 	}
 }
 
@@ -240,10 +249,10 @@ func (d *Dispatcher) begin() {
 func (d *Dispatcher) nextReady(now time.Time) *delivery {
 	for rank := range d.ready {
 		for i, x := range d.ready[rank] {
-			if x.lane == bulk && d.bulk.posting >= max(1, d.cfg.Concurrency*3/4) {
+			if x.lane == bulk && d.bulk.posting >= max(1, d.workers*3/4) {
 				continue
 			}
-			if x.b.posting >= max(1, d.cfg.Concurrency/2) && d.contended(x.b, x.lane, now) {
+			if x.b.posting >= max(1, d.workers/2) && d.contended(x.b, x.lane, now) {
 				continue
 			}
 			d.ready[rank] = slices.Delete(d.ready[rank], i, i+1)

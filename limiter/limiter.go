@@ -49,9 +49,8 @@ type Config struct {
 // handed in must come from one clock that does not jump; one that was set is
 // survived, not followed.
 type Limiter struct {
-	cfg Config
-
 	mu     sync.Mutex
+	cfg    Config
 	last   time.Time // the latest time that was handed in
 	held   int       // granted, not on the wire
 	flying int       // on the wire
@@ -83,11 +82,23 @@ type Answer struct {
 // New returns a Limiter that knows nothing yet and so begins with one request
 // at a time.
 func New(cfg Config) *Limiter {
-	if cfg.MaxInFlight <= 0 {
-		cfg.MaxInFlight = 128
+	return &Limiter{cfg: cfg.withDefaults(), pace: pacer{leads: true, width: 1}}
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxInFlight <= 0 {
+		c.MaxInFlight = 128
 	}
-	cfg.Reserve = min(max(cfg.Reserve, 0), 1)
-	return &Limiter{cfg: cfg, pace: pacer{leads: true, width: 1}}
+	c.Reserve = min(max(c.Reserve, 0), 1)
+	return c
+}
+
+// Reconfigure replaces the Config. What has been learnt of the limit stays, and
+// so does what has been granted: a lower MaxInFlight is kept to as tokens come back.
+func (l *Limiter) Reconfigure(cfg Config) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cfg = cfg.withDefaults()
 }
 
 // Grant takes up to n tokens. If fewer are granted, retryAt tells when more may

@@ -52,9 +52,11 @@ func (q *Queue) RunIntake(ctx context.Context, ledger Ledger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return q.runSend(ctx, ledger) })
 	group.Go(func() error { return q.runRPC(ctx, ledger) })
+	watch := q.watchSilence
 	if q.server != nil {
-		group.Go(func() error { q.heal(ctx); return nil })
+		watch = q.heal
 	}
+	group.Go(func() error { watch(ctx); return nil })
 	return group.Wait()
 }
 

@@ -60,9 +60,8 @@ const (
 	writeTimeout = 2 * time.Second
 	// reconnectWait is the pause between two tries to reach a lost server.
 	reconnectWait = 250 * time.Millisecond
-	// pingEvery makes a network that has gone silent known after two or three pings:
-	// then the status says so, and weir looks for another way. The library would
-	// take six minutes.
+	// pingEvery ends a connection that has gone silent after two or three pings, so
+	// that weir looks for another way. The library would take six minutes.
 	pingEvery = 2 * time.Second
 	// noBuffer makes a publish fail at once while there is no connection:
 	// buffered ones would come out of order and after their caller gave up.
@@ -79,6 +78,8 @@ type Queue struct {
 	intake jetstream.Consumer // of weir.send, ours alone
 
 	trouble atomic.Pointer[string] // why work cannot be fetched although there is a connection; nil: it can
+
+	silent atomic.Bool // an external server leaves weir without an answer
 
 	mu    sync.Mutex
 	lanes map[string]*puller // by work subject
@@ -230,7 +231,7 @@ func (q *Queue) untilCut() <-chan struct{} {
 // Trouble is why nothing can be fetched now, for people; empty if nothing is in
 // the way.
 func (q *Queue) Trouble() string {
-	if !q.nc.IsConnected() {
+	if !q.nc.IsConnected() || q.silent.Load() {
 		return "NATS is out of reach; weir tries to reach it again all the time"
 	}
 	if reason := q.trouble.Load(); reason != nil {

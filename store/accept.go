@@ -24,6 +24,9 @@ func (s *Store) Accept(ctx context.Context, messages []outbox.Message) ([]outbox
 		return nil
 	})
 	point.Hit(point.Accepted)
+	if err == nil {
+		s.intake.add(results)
+	}
 	return results, err
 }
 

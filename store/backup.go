@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"weir/internal/point"
 )
 
 // ErrExists is returned by Backup and Restore when something is in the way that
@@ -54,6 +56,7 @@ func Backup(ctx context.Context, dir, file string, now time.Time) (err error) {
 	}); err != nil {
 		return fmt.Errorf("store: dating the backup: %w", err)
 	}
+	point.Hit(point.BackupCopied)
 	if err := syncAs(temp.Name(), file); err != nil {
 		return fmt.Errorf("store: keeping the backup: %w", err)
 	}

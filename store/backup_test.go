@@ -214,6 +214,26 @@ func TestARestoreSetsAsideWhatIsThereAndOnlyIfItIsToldTo(t *testing.T) {
 	}
 }
 
+func TestARestoreThatDiedAfterSettingAsideCanBeRunAgainAtOnce(t *testing.T) {
+	d := newDesk(t)
+	d.put(message("x"))
+	file := d.backup()
+	now := d.Now()
+	must(t, errors.Join(d.Close(), d.db.Close()))
+	first, err := store.Restore(t.Context(), d.dir, file, now, true)
+	must(t, err)
+	aside := filepath.Base(first.Replaced)
+	before := contents(t, d.dir)[aside]
+	must(t, os.Link(filepath.Join(d.dir, "weir.db"), first.Replaced+"-2")) // a second one died here
+	second, err := store.Restore(t.Context(), d.dir, file, now, true)
+	if err != nil || second.Replaced != first.Replaced+"-2" {
+		t.Errorf("the database is aside as %s: %v", second.Replaced, err)
+	}
+	if after := contents(t, d.dir)[aside]; after == "" || after != before {
+		t.Error("what the first restore had set aside is no longer that")
+	}
+}
+
 func TestALogThatABrokenDatabaseLeftIsNotTakenForTheRestoredOnes(t *testing.T) {
 	d := newDesk(t)
 	d.put(message("x"))

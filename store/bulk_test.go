@@ -161,7 +161,7 @@ func TestAChangeOfManyThatIsInterruptedSaysHowFarItCame(t *testing.T) {
 func TestManyMessagesChangeInSmallCommits(t *testing.T) {
 	var commits []int
 	dir := t.TempDir()
-	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now, OnSettled: func(o []outbox.Outcome) { commits = append(commits, len(o)) }})
+	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now, OnSettled: func(o []store.Settled) { commits = append(commits, len(o)) }})
 	must(t, err)
 	d := &desk{Store: s, t: t, dir: dir, foreign: connect(t, dir)}
 	d.exec(`

@@ -44,13 +44,13 @@ func (s *Store) Claim(ctx context.Context, scope string, refs []outbox.Ref) ([]d
 func (t *tx) claim(epoch int64, scope string, ref outbox.Ref, repeatFor time.Duration) (dispatcher.Claim, error) {
 	c := dispatcher.Claim{Ref: ref, ClaimedAt: time.UnixMilli(t.now), Scope: scope}
 	var (
-		lane                                  string
-		traceparent, ambiguousScope           sql.NullString
-		due, expires, firstAttempt, ambiguous nullMillis
+		lane                                           string
+		traceparent, ambiguousScope                    sql.NullString
+		created, due, expires, firstAttempt, ambiguous nullMillis
 	)
 	err := t.query(`
 		SELECT account, channel, lane, idempotency_key, body, traceparent, attempts, throttles,
-		       due_at, expires_at, first_attempt_at, ambiguous_at, scope
+		       created_at, due_at, expires_at, first_attempt_at, ambiguous_at, scope
 		FROM messages
 		WHERE id = ?1
 		  AND generation = ?2
@@ -60,13 +60,13 @@ func (t *tx) claim(epoch int64, scope string, ref outbox.Ref, repeatFor time.Dur
 		  AND (ambiguous_at IS NULL OR ambiguous_at > ?4)`).
 		QueryRow(ref.ID, ref.Generation, t.now, t.now-repeatFor.Milliseconds()).
 		Scan(&c.Bucket.Account, &c.Bucket.Channel, &lane, &c.Key, &c.Body, &traceparent, &c.Attempts, &c.Throttles,
-			&due, &expires, &firstAttempt, &ambiguous, &ambiguousScope)
+			&created, &due, &expires, &firstAttempt, &ambiguous, &ambiguousScope)
 	if err != nil {
 		return c, err
 	}
 	c.Lane = outbox.Lane(lane)
 	c.Traceparent = traceparent.String
-	c.DueAt, c.ExpiresAt = due.Time, expires.Time
+	c.CreatedAt, c.DueAt, c.ExpiresAt = created.Time, due.Time, expires.Time
 	c.FirstAttemptAt, c.AmbiguousAt = firstAttempt.Time, ambiguous.Time
 	// Without one, a restore has marked the row: its attempt is taken to have gone here.
 	if !c.AmbiguousAt.IsZero() && ambiguousScope.Valid {

@@ -94,7 +94,7 @@ const (
 		             WHERE ambiguous_at IS NOT NULL AND state IN ('pending', 'retrying') AND ambiguous_at <= ?1
 		             LIMIT ?3)` + returningOutcome
 	returningOutcome = `
-		RETURNING idempotency_key, state, message_id, request_id, http_status, error_code, attempts, settled_at`
+		RETURNING id, account, channel, lane, idempotency_key, state, message_id, request_id, http_status, error_code, attempts, settled_at`
 )
 
 // settleWaiting runs an UPDATE that settles rows nobody has claimed, and
@@ -107,19 +107,19 @@ func (t *tx) settleWaiting(query string, args ...any) error {
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var (
-			o                          outbox.Outcome
-			key                        string
+			s                          Settled
+			key, lane                  string
 			messageID, requestID, code sql.NullString
 			httpStatus                 sql.NullInt64
 			at                         int64
 		)
-		if err := rows.Scan(&key, &o.State, &messageID, &requestID, &httpStatus, &code, &o.Attempts, &at); err != nil {
+		if err := rows.Scan(&s.ID, &s.Bucket.Account, &s.Bucket.Channel, &lane, &key, &s.State, &messageID, &requestID, &httpStatus, &code, &s.Attempts, &at); err != nil {
 			return err
 		}
-		o.Key, o.At = &key, time.UnixMilli(at).UTC()
-		o.MessageID, o.RequestID = optional(messageID.String), optional(requestID.String)
-		o.HTTPStatus, o.ErrorCode = optional(int(httpStatus.Int64)), optional(code.String)
-		t.settled = append(t.settled, o)
+		s.Lane, s.Key, s.At = outbox.Lane(lane), &key, time.UnixMilli(at).UTC()
+		s.MessageID, s.RequestID = optional(messageID.String), optional(requestID.String)
+		s.HTTPStatus, s.ErrorCode = optional(int(httpStatus.Int64)), optional(code.String)
+		t.settled = append(t.settled, s)
 	}
 	return rows.Err()
 }

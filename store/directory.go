@@ -180,6 +180,16 @@ func takeLock(ctx context.Context, dir string) (*os.File, error) {
 	return file, nil
 }
 
+// Hold runs use while no daemon can start: it takes the lock of the data
+// directory as a daemon does. It returns ErrInUse if one runs.
+func Hold(ctx context.Context, dir string, use func() error) error {
+	lock, err := takeLock(ctx, dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(), lock.Close())
+}
+
 // dyingFor is how long a daemon that was killed may still hold its lock: until
 // the kernel has taken the process apart. Whoever starts the next one at once
 // must not be refused.

@@ -23,7 +23,7 @@ func Example() {
 	ctx := context.Background()
 	s, err := store.Open(ctx, store.Config{
 		Dir: dir, Now: time.Now, RepeatFor: 23 * time.Hour,
-		OnSettled: func(outcomes []outbox.Outcome) { fmt.Println("event:", *outcomes[0].Key, outcomes[0].State) },
+		OnSettled: func(settled []store.Settled) { fmt.Println("event:", *settled[0].Key, settled[0].State) },
 	})
 	if err != nil {
 		log.Fatal(err)

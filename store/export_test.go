@@ -24,6 +24,10 @@ const WALPinned = walPinned
 // HastenWAL makes people hear at once of a reader that pins the log.
 func (s *Store) HastenWAL() { s.wal.patience = time.Millisecond }
 
+// HastenLocks makes each commit give up at once while another process keeps the
+// write lock, so that it has to be tried again.
+func (s *Store) HastenLocks() { s.writer.try = time.Millisecond }
+
 // CloseAnyway closes the connections that Close has left open.
 func (s *Store) CloseAnyway() error { return errors.Join(s.writer.close(), s.read.Close()) }
 

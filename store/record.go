@@ -123,7 +123,7 @@ func (t *tx) apply(epoch int64, c *dispatcher.Claim, next change) (bool, error) 
 	at := place{c.Bucket, c.Lane}
 	switch {
 	case next.state.Settled():
-		t.settled = append(t.settled, outcome(c, next, t.now))
+		t.settled = append(t.settled, Settled{outcome(c, next, t.now), c.ID, c.Bucket, c.Lane})
 	case next.due.IsZero():
 		t.held = append(t.held, placedRef{at, c.Next()})
 	default:

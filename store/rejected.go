@@ -18,7 +18,7 @@ const (
 // Reject keeps payloads that could not become messages, for people to look at.
 // The oldest make room: at most 10,000 rows and 256 MiB are kept.
 func (s *Store) Reject(ctx context.Context, rejections []outbox.Rejection) error {
-	return s.doNew(ctx, func(tx *tx) error {
+	err := s.doNew(ctx, func(tx *tx) error {
 		for _, r := range rejections {
 			if err := tx.reject(r); err != nil {
 				return fmt.Errorf("store: keeping a rejected payload: %w", err)
@@ -29,6 +29,10 @@ func (s *Store) Reject(ctx context.Context, rejections []outbox.Rejection) error
 		}
 		return nil
 	})
+	if err == nil {
+		s.intake.rejected.Add(int64(len(rejections)))
+	}
+	return err
 }
 
 func (t *tx) reject(r outbox.Rejection) error {

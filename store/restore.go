@@ -13,6 +13,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
+
+	"weir/internal/point"
 )
 
 // dueMargin is how much later than the restore a message must be due to count as
@@ -74,9 +76,11 @@ func Restore(ctx context.Context, dir, file string, now time.Time, replace bool)
 	if err := r.mark(ctx, fresh, epoch, now); err != nil {
 		return r, fmt.Errorf("store: preparing the backup: %w", err)
 	}
+	point.Hit(point.RestoreMarked)
 	if r.Replaced, err = setAside(path, there, now); err != nil {
 		return r, fmt.Errorf("store: setting the old database aside: %w", err)
 	}
+	point.Hit(point.RestoreAside)
 	if err := syncAs(fresh, path); err != nil {
 		return r, fmt.Errorf("store: putting the backup in place: %w", err)
 	}
@@ -167,7 +171,7 @@ func copyFile(from, to string) (err error) {
 // empty one. A -wal without its database must go: SQLite would take it for the
 // new one's.
 func setAside(path string, there bool, now time.Time) (aside string, err error) {
-	aside = path + ".replaced-" + now.UTC().Format("20060102T150405Z")
+	aside = asideName(path, now)
 	for from, to := range map[string]string{path + "-wal": aside + "-wal", path + "-shm": aside + "-shm"} {
 		if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
@@ -176,7 +180,25 @@ func setAside(path string, there bool, now time.Time) (aside string, err error) 
 	if !there {
 		return "", nil
 	}
-	return aside, os.Link(path, aside)
+	if err := os.Link(path, aside); !errors.Is(err, fs.ErrExist) {
+		return aside, err
+	}
+	return aside, nil // by a restore that was killed after this step
+}
+
+// asideName is a name that nothing else has than perhaps the file at path itself.
+func asideName(path string, now time.Time) string {
+	name := path + ".replaced-" + now.UTC().Format("20060102T150405Z")
+	for n, free := 2, name; ; n++ {
+		other, err := os.Lstat(free)
+		if err != nil { // there is none, or what is wrong will be told by whoever uses the name
+			return free
+		}
+		if own, err := os.Lstat(path); err == nil && os.SameFile(own, other) {
+			return free
+		}
+		free = fmt.Sprintf("%s-%d", name, n)
+	}
 }
 
 // mark brings a copy of the backup up to date and notes what may have happened

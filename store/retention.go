@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"weir/internal/point"
 )
 
 const (
@@ -88,8 +90,10 @@ func (s *Store) pruneAll(ctx context.Context, p pruning) error {
 		var took time.Duration
 		err := s.writer.do(ctx, func(tx *tx) (err error) {
 			took, err = s.pruneSome(tx, p)
+			point.Hit(point.PruneUncommitted)
 			return err
 		})
+		point.Hit(point.PruneCommitted)
 		if err != nil {
 			return err
 		}

@@ -17,16 +17,24 @@ func (s *Store) Room() error {
 	if s.cfg.MinFree <= 0 {
 		return nil
 	}
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(s.cfg.Dir, &fs); err != nil {
-		return fmt.Errorf("store: asking for the free space of %s: %w", s.cfg.Dir, err)
+	free, err := s.free()
+	if err != nil {
+		return err
 	}
-	free := int64(fs.Bavail) * fs.Bsize
 	if free >= s.cfg.MinFree {
 		return nil
 	}
 	return fmt.Errorf("%w: %s are free in %s, less than WEIR_MIN_FREE, %s; make space, or lower that setting",
 		ErrNoRoom, mebibytes(free), s.cfg.Dir, mebibytes(s.cfg.MinFree))
+}
+
+// free is how many bytes of the disk of the data directory are free.
+func (s *Store) free() (int64, error) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(s.cfg.Dir, &fs); err != nil {
+		return 0, fmt.Errorf("store: asking for the free space of %s: %w", s.cfg.Dir, err)
+	}
+	return int64(fs.Bavail) * fs.Bsize, nil
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

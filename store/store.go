@@ -82,7 +82,7 @@ type Config struct {
 	Log *slog.Logger
 	// OnSettled, if set, is called after the commit in which messages settled,
 	// by the writer: it must not block.
-	OnSettled func([]outbox.Outcome)
+	OnSettled func([]Settled)
 	// Watch makes the kernel say when files of Dir are written to, so that SQLite
 	// is asked each 20 ms only then, and else once a second. Commands that end soon,
 	// and tests in bubbles of virtual time, do without.
@@ -90,6 +90,15 @@ type Config struct {
 	// OnForeignWrite, if set, is called within about 20 ms after another
 	// process has written to the database, by the writer: it must not block.
 	OnForeignWrite func()
+}
+
+// Settled is a message that has reached a final state: its event, and what
+// the event does not tell.
+type Settled struct {
+	outbox.Outcome
+	ID     int64 // of its row
+	Bucket outbox.Bucket
+	Lane   outbox.Lane
 }
 
 // Store is an open database. It is safe for concurrent use.
@@ -103,6 +112,7 @@ type Store struct {
 	feed   atomic.Pointer[Feed] // nil until NewFeed
 	shown  gaugeBoard
 	wal    walWatch
+	intake intakeCounts
 	files  map[string]file // of the database, as they were opened; nil beside a daemon
 
 	commits atomic.Int64 // that are known, of this process and others

@@ -58,17 +58,17 @@ type desk struct {
 // events collects what OnSettled says.
 type events struct {
 	mu  sync.Mutex
-	all []outbox.Outcome
+	all []store.Settled
 }
 
-func (e *events) add(outcomes []outbox.Outcome) {
+func (e *events) add(settled []store.Settled) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.all = append(e.all, outcomes...)
+	e.all = append(e.all, settled...)
 }
 
 // take returns the events since the last call.
-func (e *events) take() []outbox.Outcome {
+func (e *events) take() []store.Settled {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	all := e.all

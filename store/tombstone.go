@@ -18,6 +18,7 @@ type Tombstone struct {
 	State       string  `db:"state" json:"state"`
 	MessageID   *string `db:"message_id" json:"message_id"`
 	SettledAt   string  `db:"settled_at" json:"settled_at"`
+	ErasedAt    *string `db:"erased_at" json:"erased_at"` // nil: the row went because it was old
 }
 
 // Tombstone returns what is kept of the message with the key, or ErrNotFound if
@@ -25,7 +26,9 @@ type Tombstone struct {
 func (s *Store) Tombstone(ctx context.Context, key string) (Tombstone, error) {
 	kept := Tombstone{Key: key}
 	err := s.read.GetContext(ctx, &kept, `
-		SELECT fingerprint, state, message_id, strftime('%Y-%m-%dT%H:%M:%fZ', settled_at / 1000.0, 'unixepoch') AS settled_at
+		SELECT fingerprint, state, message_id,
+		       strftime('%Y-%m-%dT%H:%M:%fZ', settled_at / 1000.0, 'unixepoch') AS settled_at,
+		       strftime('%Y-%m-%dT%H:%M:%fZ', erased_at  / 1000.0, 'unixepoch') AS erased_at
 		FROM tombstones
 		WHERE key_hash = ?`, keyHash(key))
 	if errors.Is(err, sql.ErrNoRows) {

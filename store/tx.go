@@ -40,7 +40,7 @@ type committed struct {
 	claimed []placedRef  // references that have been used up
 	stale   []outbox.Ref // references that claimed nothing
 	held    []placedRef  // claims given back: the dispatcher holds their next generation
-	settled []outbox.Outcome
+	settled []Settled
 }
 
 // statement is a prepared statement of the writer's connection, or why there is

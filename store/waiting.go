@@ -139,14 +139,14 @@ func (s *Store) notedWaiting() *Waiting {
 	_, note, _ := strings.Cut(string(data), "\n")
 	at, reason, found := strings.Cut(strings.TrimSpace(note), " ")
 	ms, err := strconv.ParseInt(at, 10, 64)
-	if !found || err != nil || !s.daemonRuns() {
+	if !found || err != nil || !s.DaemonRuns() {
 		return nil
 	}
 	return &Waiting{Since: time.UnixMilli(ms), Reason: reason}
 }
 
-// daemonRuns tells whether a process holds the lock of the data directory.
-func (s *Store) daemonRuns() bool {
+// DaemonRuns tells whether a process holds the lock of the data directory.
+func (s *Store) DaemonRuns() bool {
 	file, err := os.Open(filepath.Join(s.cfg.Dir, lockName))
 	if err != nil {
 		return false

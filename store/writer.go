@@ -59,6 +59,7 @@ type writer struct {
 
 	commits  chan struct{} // of capacity 1: full when there was a commit
 	patience patience
+	try      time.Duration // how long one commit asks for the write lock
 
 	version int64 // PRAGMA data_version: moves when another connection commits; run's alone
 }
@@ -76,6 +77,7 @@ func newWriter(path string, cfg writerConfig) (*writer, error) {
 		ended:  make(chan struct{}),
 		failed: make(chan struct{}), commits: make(chan struct{}, 1),
 		patience: patience{note: cfg.onWaiting, log: cfg.log},
+		try:      lockPatience,
 	}
 	w.patience.step()
 	// Only this connection: begin asks again by itself, and RunCheckpoints copies
@@ -309,7 +311,7 @@ const lockPatience = 5 * time.Second
 func (w *writer) begin() error {
 	for start := time.Now(); ; {
 		err := w.exec(`BEGIN IMMEDIATE`)
-		if !isCode(err, sqlite3.ErrBusy) || time.Since(start) > lockPatience || w.failure() != nil {
+		if !isCode(err, sqlite3.ErrBusy) || time.Since(start) > w.try || w.failure() != nil {
 			return err
 		}
 		w.patience.step()

@@ -33,7 +33,7 @@ func newCrowd(t *testing.T) *crowd {
 	s, err := store.Open(t.Context(), store.Config{
 		Dir:       dir,
 		Now:       func() time.Time { return start.Add(time.Duration(commits.Add(1)) * time.Millisecond) },
-		OnSettled: func([]outbox.Outcome) { <-c.release },
+		OnSettled: func([]store.Settled) { <-c.release },
 	})
 	must(t, err)
 	t.Cleanup(func() { _ = s.Close() })

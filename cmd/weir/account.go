@@ -171,7 +171,7 @@ func (c *Config) warnIfOpen(path string) {
 }
 
 func asAPIURL(to *string) textParser {
-	return textParser{"url", func(text string) error {
+	return textParser{"url", to, func(text string) error {
 		u, err := url.Parse(text)
 		// No message repeats the URL: it may hold a password or a key.
 		switch {
@@ -193,7 +193,7 @@ func asAPIURL(to *string) textParser {
 }
 
 func asNATSURL(to *Secret) textParser {
-	return textParser{"urls", func(text string) error {
+	return textParser{"urls", to, func(text string) error {
 		for server := range strings.SplitSeq(text, ",") {
 			u, err := url.Parse(strings.TrimSpace(server))
 			if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {

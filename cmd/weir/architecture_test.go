@@ -37,6 +37,8 @@ func TestPackagesImportOnlyWhatStandsBelowThem(t *testing.T) {
 		"weir/store":                     {"weir/outbox", "weir/dispatcher"},
 		"weir/cmd/weir/internal/steer":   {"weir/outbox", "weir/store"},
 		"weir/cmd/weir/internal/admin":   {"weir/cmd/weir/internal/steer", "weir/outbox", "weir/store"},
+		"weir/cmd/weir/internal/metrics": {"weir/dispatcher", "weir/outbox", "weir/store"},
+		"weir/cmd/weir/internal/tracing": {"weir/dispatcher"},
 		"weir/cmd/weir/internal/sandbox": {"weir/limiter/sim"},
 		"weir/cmd/weir/internal/soak":    {"weir/cmd/weir/internal/sandbox", "weir/limiter/sim", "weir/outbox", "weir/queue", "weir/store"},
 		"weir/cmd/weir/internal/chaos":   {"weir/cmd/weir/internal/sandbox", "weir/limiter/sim", "weir/outbox", "weir/queue"},

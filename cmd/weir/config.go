@@ -174,9 +174,12 @@ func (c *Config) Channels() outbox.Channels {
 // builtinChannels are those that a message's body can choose by itself.
 func builtinChannels() []string { return []string{"rcs", "email", "default"} }
 
-// logger returns the daemon's log as LogLevel and LogFormat ask for.
-func (c *Config) logger(w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.LogLevel}
+// logger returns a log as LogLevel and LogFormat ask for.
+func (c *Config) logger(w io.Writer) *slog.Logger { return c.loggerFrom(w, c.LogLevel) }
+
+// loggerFrom is logger with a level that may change.
+func (c *Config) loggerFrom(w io.Writer, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.New(foldRepeats(slog.NewJSONHandler(w, options)))
 	}

@@ -57,7 +57,7 @@ func (s setup) serve(t *testing.T) (*Config, error) {
 	return a.serveConfig(flags)
 }
 
-func write(t *testing.T, path, text string) string {
+func write(t testing.TB, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -276,19 +276,22 @@ func TestAnEmptyConfigFlagIsOneFault(t *testing.T) {
 
 func TestAMalformedFileIsRefusedByLineWithoutQuotingIt(t *testing.T) {
 	for yaml, want := range map[string]string{
-		"log_level: info\nadmin_token: '" + testKey + "\n": "./weir.yaml:2",
-		"log_level: info\nlog_level: warn\n":               "./weir.yaml:2",
-		"admin_token: " + testKey + ": x\n":                "./weir.yaml:1",
-		"listen: [a\n":                                     "./weir.yaml:1",
-		"- listen\n":                                       "./weir.yaml ./weir.yaml:1",
-		"listen: off\n---\nlisten: off\n":                  "./weir.yaml",
-		"listen: [a]\n":                                    "WEIR_LISTEN ./weir.yaml:1",
-		"a: &x off\n":                                      "a ./weir.yaml:1",
-		"config: other.yaml\n":                             "config ./weir.yaml:1",
-		"accounts: b\n":                                    "accounts ./weir.yaml:1",
-		"accounts: {B: {}}\n":                              "accounts.B ./weir.yaml:1",
-		"accounts: {b: {channels: x}}\n":                   "accounts.b.channels ./weir.yaml:1",
-		"accounts: {b: {channels: [~]}}\n":                 "accounts.b.channels",
+		"log_level: info\nadmin_token: '" + testKey + "\n":       "./weir.yaml:2",
+		"log_level: info\nlog_level: warn\n":                     "./weir.yaml:2",
+		"admin_token: " + testKey + ": x\n":                      "./weir.yaml:1",
+		"admin_token: >" + testKey + "\n":                        "./weir.yaml:1",
+		"admin_token: |\"" + testKey + "\n":                      "./weir.yaml:1",
+		"nats_token: {" + testKey + ": 1, " + testKey + ": 2}\n": "./weir.yaml:1",
+		"listen: [a\n":                     "./weir.yaml:1",
+		"- listen\n":                       "./weir.yaml ./weir.yaml:1",
+		"listen: off\n---\nlisten: off\n":  "./weir.yaml",
+		"listen: [a]\n":                    "WEIR_LISTEN ./weir.yaml:1",
+		"a: &x off\n":                      "a ./weir.yaml:1",
+		"config: other.yaml\n":             "config ./weir.yaml:1",
+		"accounts: b\n":                    "accounts ./weir.yaml:1",
+		"accounts: {B: {}}\n":              "accounts.B ./weir.yaml:1",
+		"accounts: {b: {channels: x}}\n":   "accounts.b.channels ./weir.yaml:1",
+		"accounts: {b: {channels: [~]}}\n": "accounts.b.channels",
 	} {
 		t.Run(yaml, func(t *testing.T) {
 			a, flags := setup{yaml: yaml}.flags(t)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -69,12 +70,15 @@ func readConfigFile(path sourced, settings []setting, wrong *faults) configFile 
 	return file
 }
 
+// quoted is what the parser repeats of the file, which may be a secret.
+var quoted = regexp.MustCompile(`:? *"(\\.|[^"\\])*"`)
+
 // refuseSyntax reports where the YAML breaks. Only the bare message is passed
-// on: the error's own text shows the source.
+// on, without what it quotes: the error's own text shows the source.
 func (r fileReader) refuseSyntax(err error) {
 	where, reason := r.path, "is not YAML"
 	if syntax, ok := errors.AsType[yaml.Error](err); ok {
-		reason += ": " + syntax.GetMessage()
+		reason += ": " + quoted.ReplaceAllString(syntax.GetMessage(), "")
 		if at := syntax.GetToken(); at != nil {
 			where = fmt.Sprintf("%s:%d", r.path, at.Position.Line)
 		}

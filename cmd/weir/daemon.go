@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weir/cmd/weir/internal/admin"
+	"weir/cmd/weir/internal/metrics"
+	"weir/cmd/weir/internal/tracing"
 	"weir/dispatcher"
-	"weir/outbox"
 	"weir/queue"
 	"weir/store"
 )
@@ -29,8 +30,9 @@ const sweepEvery = 30 * time.Second
 
 // daemon is weir at work: the parts, put together.
 type daemon struct {
-	cfg        *Config
+	cfg        *Config // as it was at the start
 	log        *slog.Logger
+	reloads    reloads
 	clock      *dispatcher.Clock
 	now        func() time.Time // the clock's
 	machine    machine
@@ -40,8 +42,11 @@ type daemon struct {
 	dispatcher *dispatcher.Dispatcher
 	feed       *store.Feed
 	admin      *admin.Server
-	foreign    chan struct{}         // an operator's call or another process wrote to the database
-	settled    chan []outbox.Outcome // to be announced
+	metrics    *metrics.Metrics
+	tracer     *tracing.Tracer      // nil: no traces
+	foreign    chan struct{}        // an operator's call or another process wrote to the database
+	erasing    chan struct{}        // it may have erased something
+	settled    chan []store.Settled // to be announced
 }
 
 // openDaemon opens everything that can be refused: after it, the daemon runs.
@@ -49,9 +54,11 @@ type daemon struct {
 func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error) {
 	clock := dispatcher.NewClock(a.now)
 	d := &daemon{
-		cfg: cfg, clock: clock, now: clock.Now, log: cfg.logger(a.stderr), sweepEvery: sweepEvery,
-		foreign: make(chan struct{}, 1), settled: make(chan []outbox.Outcome, 1024),
+		cfg: cfg, clock: clock, now: clock.Now, sweepEvery: sweepEvery,
+		foreign: make(chan struct{}, 1), erasing: make(chan struct{}, 1), settled: make(chan []store.Settled, 1024),
+		metrics: metrics.New(version()),
 	}
+	d.log = d.reloads.begin(cfg, a.stderr)
 	d.machine.began = clock.Now()
 	for _, warning := range cfg.Warnings {
 		d.log.Warn(warning)
@@ -71,6 +78,9 @@ func (a *app) openDaemon(ctx context.Context, cfg *Config) (_ *daemon, err error
 	if err := d.openQueue(ctx); err != nil {
 		return nil, err
 	}
+	if d.tracer, err = openTracer(ctx, a.getenv, cfg, d.log); err != nil {
+		return nil, err
+	}
 	if err := d.openDispatcher(); err != nil {
 		return nil, err
 	}
@@ -81,9 +91,10 @@ func (d *daemon) openStore(ctx context.Context) (err error) {
 	d.store, err = store.Open(ctx, store.Config{
 		Dir: d.cfg.DataDir, Instance: d.cfg.Instance, Now: d.now, Log: d.log, RepeatFor: d.cfg.policy().RepeatFor(), Watch: true,
 		MinFree: d.cfg.MinFree, Doubted: d.doubted,
-		OnSettled: func(outcomes []outbox.Outcome) {
+		OnSettled: func(settled []store.Settled) {
+			d.metrics.Settled(settled)
 			select {
-			case d.settled <- outcomes:
+			case d.settled <- settled:
 			default: // events are best effort; the writer must not wait for them
 			}
 		},
@@ -108,7 +119,7 @@ func (d *daemon) openAdmin() error {
 	}
 	d.admin = admin.New(admin.Config{
 		Listener: listener, Host: host, Store: d.store, Token: string(token), Channels: d.cfg.Channels(), MaxPending: d.cfg.MaxPending,
-		Takes: d.takes, OnGates: d.gatesMayHaveChanged, Log: d.log, Now: d.now,
+		Takes: d.takes, OnGates: d.gatesMayHaveChanged, Metrics: d.metrics.Handler(d.log), Log: d.log, Now: d.now,
 	})
 	return nil
 }
@@ -132,14 +143,20 @@ func (d *daemon) openQueue(ctx context.Context) (err error) {
 
 func (d *daemon) openDispatcher() (err error) {
 	c := d.cfg
+	observe := d.metrics.Observe
+	if d.tracer != nil {
+		observe = d.tracer.Observe(observe)
+	}
 	d.dispatcher, err = dispatcher.New(dispatcher.Config{
 		Instance: c.Instance, Accounts: d.accounts(), Source: d.queue, Ledger: d.store, Board: d.store,
 		Policy: d.cfg.policy(), Concurrency: c.Concurrency, ProbeInterval: c.ProbeInterval, DrainTimeout: c.DrainTimeout,
 		BulkReserve: c.BulkReserve, UserAgent: "weir/" + version(), Now: d.now, Clock: d.clock, Log: d.log,
+		Observe: observe,
 	})
 	if err != nil {
 		return err
 	}
+	d.metrics.Watch(metrics.Config{Store: d.store, Takes: d.takes, QueueTrouble: d.queueTrouble, Log: d.log})
 	d.feed = d.store.NewFeed(store.FeedConfig{Queue: d.queue, Channels: c.Channels(), Gated: d.dispatcher.Gated})
 	return nil
 }
@@ -150,7 +167,7 @@ func (d *daemon) accounts() []dispatcher.Account {
 		accounts[i] = dispatcher.Account{
 			Name: a.Name, BaseURL: a.URL, Channels: d.cfg.Channels()[a.Name], SharedLimit: a.LimitScope == LimitByKey,
 			Key: func() (dispatcher.APIKey, error) {
-				key, err := a.ReadKey()
+				key, err := d.reloads.present.Load().Accounts[i].ReadKey()
 				return dispatcher.APIKey(key), err
 			},
 		}
@@ -217,6 +234,8 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.store.WatchFiles(working) })
 	group.Go(func() error { return d.failWithStore(working) })
 	group.Go(func() error { return d.admin.Run(working) })
+	group.Go(func() error { return d.followErasures(working) })
+	group.Go(func() error { return d.followReloads(working) })
 	group.Go(func() error { return d.notifySystemd(working) })
 	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.admin.Addr(), "epoch", d.store.Epoch())
 
@@ -244,35 +263,13 @@ func (d *daemon) close() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
+	if d.tracer != nil {
+		d.tracer.Close()
+	}
 	if d.admin != nil {
 		errs = append(errs, d.admin.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// announce publishes the outcomes of settled messages until ctx ends, and then
-// what is left.
-func (d *daemon) announce(ctx context.Context) {
-	for {
-		select {
-		case outcomes := <-d.settled:
-			d.publish(outcomes)
-			continue
-		case <-ctx.Done():
-		}
-		select {
-		case outcomes := <-d.settled:
-			d.publish(outcomes)
-		default:
-			return
-		}
-	}
-}
-
-func (d *daemon) publish(outcomes []outbox.Outcome) {
-	for _, o := range outcomes {
-		d.queue.PublishOutcome(o)
-	}
 }
 
 // followOperators takes over the gates that commands and calls of the HTTP API set.
@@ -282,6 +279,10 @@ func (d *daemon) followOperators(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.foreign:
+		}
+		select {
+		case d.erasing <- struct{}{}:
+		default:
 		}
 		gates, err := d.store.Gates(ctx)
 		if err != nil && ctx.Err() == nil {

@@ -45,7 +45,7 @@ func runDemo(ctx context.Context, t *testing.T, a *app, args ...string) demoRun 
 }
 
 // figure asks a database for one number.
-func figure(t *testing.T, path, query string) (n int) {
+func figure(t testing.TB, path, query string) (n int) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", path)
 	if err != nil {

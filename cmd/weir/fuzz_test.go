@@ -29,6 +29,9 @@ func FuzzConfigFile(f *testing.F) {
 	}
 	const secret = "s3cretvalue"
 	f.Fuzz(func(t *testing.T, data []byte, withSecret bool) {
+		if bytes.Contains(data, []byte(secret)) {
+			return // also where it is no secret, but a name or a number that is told
+		}
 		if withSecret {
 			data = append(data, "\napi_key: "+secret+" x\nnats_url: http://u:"+secret+"@h\nadmin_token: [\""+secret+"\"]\n"...)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,9 +68,12 @@ func (m *machine) natsTrouble() string {
 	return ""
 }
 
+// queueTrouble is why NATS gives or takes nothing now, empty if it does both.
+func (d *daemon) queueTrouble() string { return cmp.Or(d.queue.Trouble(), d.machine.natsTrouble()) }
+
 // takes tells whether new messages are taken now, in every way there is.
 func (d *daemon) takes() bool {
-	return d.store.Waiting() == nil && d.store.Room() == nil && d.queue.Trouble() == "" && d.machine.natsTrouble() == ""
+	return d.store.Waiting() == nil && d.store.Room() == nil && d.queueTrouble() == ""
 }
 
 func (d *daemon) scope() string { return outbox.DaemonScope(d.cfg.Instance) }

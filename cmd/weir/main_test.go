@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,7 +42,7 @@ func TestMain(m *testing.M) {
 const patience = 30 * time.Second
 
 // await returns once holds does.
-func await(t *testing.T, what string, holds func() bool) {
+func await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -53,13 +55,14 @@ func await(t *testing.T, what string, holds func() bool) {
 
 // process is weir as a process of its own.
 type process struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 
 	running chan runningLine // what a daemon says once it runs
 	ended   chan struct{}
-	stderr  []string // complete once ended is closed
+	mu      sync.Mutex
+	stderr  []string // complete once ended is closed; before, it needs mu
 }
 
 // runningLine is the line of the log in which a daemon says where it listens.
@@ -107,13 +110,27 @@ func (p *process) follow(stderr io.Reader) {
 	defer close(p.ended)
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
+		p.mu.Lock()
 		p.stderr = append(p.stderr, lines.Text())
+		p.mu.Unlock()
 		var line runningLine
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "running" {
 			p.running <- line
 		}
 	}
 	_ = p.cmd.Wait() // the exit code tells
+}
+
+// awaitLine returns once the process has said a line with all the parts.
+func (p *process) awaitLine(parts ...string) {
+	p.t.Helper()
+	await(p.t, "a line with "+strings.Join(parts, ", "), func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return slices.ContainsFunc(p.stderr, func(line string) bool {
+			return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) })
+		})
+	})
 }
 
 func (p *process) signal(s syscall.Signal) {
@@ -157,7 +174,7 @@ type rig struct {
 
 // newRig serves a simulated API until the test ends. Its headers let weir open
 // up at once; settings are such that waits are short.
-func newRig(t *testing.T, cfg sandbox.Config) *rig {
+func newRig(t testing.TB, cfg sandbox.Config) *rig {
 	t.Helper()
 	return newDesk(t).rig(cfg)
 }

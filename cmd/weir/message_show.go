@@ -91,8 +91,12 @@ func (a *app) showTombstone(ctx context.Context, s *store.Store, key string, asJ
 	case asJSON:
 		return printJSON(a.stdout, kept)
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s is %s\nonly this is still kept of it, and that no other message may have its key (WEIR_KEEP_ROWS)\n\n%s  %s%s\n",
-		key, kept.State, kept.SettledAt, kept.State, printable(details(labeled("message", kept.MessageID))))
+	why := "(WEIR_KEEP_ROWS)"
+	if kept.ErasedAt != nil {
+		why = "(it was erased at " + *kept.ErasedAt + ")"
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s is %s\nonly this is still kept of it, and that no other message may have its key %s\n\n%s  %s%s\n",
+		key, kept.State, why, kept.SettledAt, kept.State, printable(details(labeled("message", kept.MessageID))))
 	return err
 }
 

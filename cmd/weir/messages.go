@@ -17,7 +17,7 @@ func newMessagesCommand(a *app) *cobra.Command {
 		Use:   "messages",
 		Short: "Look at single messages and decide about them",
 	}
-	command.AddCommand(newMessagesListCommand(a), newShowCommand(a), newRetryCommand(a), newCancelCommand(a), newResolveCommand(a))
+	command.AddCommand(newMessagesListCommand(a), newShowCommand(a), newRetryCommand(a), newCancelCommand(a), newResolveCommand(a), newEraseCommand(a))
 	return command
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // application opens the application's database and runs a statement.
-func application(t *testing.T, path, statement string) {
+func application(t testing.TB, path, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", path)
 	if err != nil {

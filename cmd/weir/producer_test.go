@@ -19,7 +19,7 @@ import (
 // producer speaks to the daemon's NATS as any program in any language can:
 // lines over TCP.
 type producer struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	in   *bufio.Reader
 }

@@ -18,7 +18,7 @@ func (d *desk) alter(query string, args ...any) {
 	alterFile(d.t, d.dir+"/weir.db", query, args...)
 }
 
-func alterFile(t *testing.T, path, query string, args ...any) {
+func alterFile(t testing.TB, path, query string, args ...any) {
 	t.Helper()
 	db, err := sqlx.Open("sqlite3", "file:"+path+"?_busy_timeout=5000")
 	if err != nil {

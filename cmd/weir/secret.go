@@ -30,7 +30,7 @@ func (s Secret) MarshalText() ([]byte, error) {
 var errNotVisible = errors.New("must be visible ASCII characters without spaces")
 
 func asSecret(to *Secret) textParser {
-	return textParser{kindSecret, func(text string) error {
+	return textParser{kindSecret, to, func(text string) error {
 		s, err := parseSecret(text)
 		*to = s
 		return err

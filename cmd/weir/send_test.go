@@ -18,13 +18,13 @@ import (
 
 // desk is where a person types commands: a data directory, and settings.
 type desk struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	env map[string]string
 	now func() time.Time
 }
 
-func newDesk(t *testing.T) *desk {
+func newDesk(t testing.TB) *desk {
 	t.Chdir(t.TempDir())
 	return &desk{t: t, dir: "data", env: map[string]string{"WEIR_DATA_DIR": "data"}, now: time.Now}
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -33,16 +36,27 @@ func newServeCommand(a *app) *cobra.Command {
 		Short: "Run the daemon",
 		Long: "Runs the daemon until SIGTERM or SIGINT, which let requests under way finish\n" +
 			"(WEIR_DRAIN_TIMEOUT); a second signal ends it at once. Every setting is a flag, an\n" +
-			"environment variable or a line of weir.yaml, in this order.",
+			"environment variable or a line of weir.yaml, in this order. SIGHUP reads them again\n" +
+			"and takes over keys, limits and log level.",
 		Args: cobra.NoArgs,
 	}
 	addSettingFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := a.serveConfig(cmd.Flags())
+		// From the beginning: before, SIGHUP would end the program.
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+		read := func() (*Config, error) {
+			cfg, err := a.serveConfig(cmd.Flags())
+			if err == nil {
+				setMemory(a.getenv, cfg.Concurrency)
+			}
+			return cfg, err
+		}
+		cfg, err := read()
 		if err != nil {
 			return err
 		}
-		setMemory(a.getenv, cfg.Concurrency)
 		d, err := a.openDaemon(cmd.Context(), cfg)
 		if err != nil && cmd.Context().Err() != nil {
 			cfg.logger(a.stderr).Info("stopped while it was starting")
@@ -51,6 +65,7 @@ func newServeCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		d.reloads.asked, d.reloads.read = hangups, read
 		return d.run(cmd.Context())
 	}
 	return command

@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -206,20 +204,18 @@ func (s *served) health(path string) (code int, state string) {
 	return res.StatusCode, answer.State
 }
 
-func TestAnIdleDaemonCostsNextToNothing(t *testing.T) {
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Skip("the race detector is what costs")
-	}
-	daemon := newRig(t, sandbox.Config{}).serve()
+// BenchmarkAnIdleDaemon tells how much of a core a daemon takes that has nothing
+// to do. Each turn watches it for a second, so ask for a number of them:
+// -benchtime 10x.
+func BenchmarkAnIdleDaemon(b *testing.B) {
+	daemon := newRig(b, sandbox.Config{}).serve()
 	time.Sleep(time.Second) // the start is work
-	const watched = 4 * time.Second
 	before := daemon.used()
-	time.Sleep(watched)
-	share := float64(daemon.used()-before) / float64(watched)
-	t.Logf("%.2f %% of a core", 100*share)
-	if share > 0.01 {
-		t.Errorf("an idle daemon uses %.2f %% of a core", 100*share)
+	for b.Loop() {
+		time.Sleep(time.Second)
 	}
+	b.ReportMetric(100*(daemon.used()-before).Seconds()/b.Elapsed().Seconds(), "%core")
+	b.ReportMetric(0, "ns/op") // a second, always
 }
 
 // used is the processor time of all threads.

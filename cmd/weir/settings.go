@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"weir/dispatcher"
 )
 
 // setting is one row of the table that flags, environment, weir.yaml, the help
@@ -26,6 +28,7 @@ type setting struct {
 // textParser puts the text of a setting into the Config that it was made for.
 type textParser struct {
 	kind  string // what the help text calls a value
+	to    any    // where in the Config the value is: a pointer
 	parse func(text string) error
 }
 
@@ -43,13 +46,13 @@ func (c *Config) settings() []setting {
 		{"WEIR_INSTANCE", "weir", "name of this daemon in the status table and in NATS subjects", asName(&c.Instance)},
 		{"WEIR_API_URL", "", "base URL of the API for the default account, https unless loopback", asAPIURL(&c.APIURL)},
 		{"WEIR_API_KEY", "", "API key of the default account; WEIR_API_KEY_FILE keeps it out of the environment", asSecret(&c.APIKey)},
-		{"WEIR_API_KEY_FILE", "", "file that holds the API key; read again while the API refuses the key", asText("path", &c.APIKeyFile)},
+		{"WEIR_API_KEY_FILE", "", "file that holds the API key; another key in it counts within a second", asText("path", &c.APIKeyFile)},
 		{"WEIR_NATS_URL", "", "NATS servers to use; empty: the embedded one", asNATSURL(&c.NATSURL)},
 		{"WEIR_NATS_LISTEN", "127.0.0.1:4222", "where the embedded NATS takes messages from producers, or off", asAddress(&c.NATSListen)},
 		{"WEIR_NATS_TOKEN", "", "token of NATS; needed to listen beyond loopback", asSecret(&c.NATSToken)},
 		{"WEIR_LISTEN", "127.0.0.1:7070", "where health, metrics and the HTTP API are served, or off", asAddress(&c.Listen)},
 		{"WEIR_ADMIN_TOKEN", "", "token of the HTTP API; needed to listen beyond loopback, else made and kept in admin.token", asSecret(&c.AdminToken)},
-		{"WEIR_CONCURRENCY", "64", "requests under way at once, 1 to 1024", asCount(&c.Concurrency, 1024)},
+		{"WEIR_CONCURRENCY", "64", "requests under way at once, 1 to 1024", asCount(&c.Concurrency, dispatcher.MaxConcurrency)},
 		{"WEIR_REQUEST_TIMEOUT", "30s", "how long one request may take; together with WEIR_RETRY_FOR 1m or more below WEIR_KEY_LIFETIME", asDuration(&c.RequestTimeout, time.Millisecond)},
 		{"WEIR_RETRY_FOR", "20h", "how long after its first attempt a message is tried again; 1h or more below WEIR_KEY_LIFETIME", asDuration(&c.RetryFor, time.Millisecond)},
 		{"WEIR_KEY_LIFETIME", "24h", "how long the API remembers an idempotency key", asDuration(&c.KeyLifetime, time.Millisecond)},
@@ -112,7 +115,7 @@ type option[T any] struct {
 }
 
 func asWord[T any](to *T, options []option[T]) textParser {
-	return textParser{"word", func(text string) error {
+	return textParser{"word", to, func(text string) error {
 		words := make([]string, len(options))
 		for i, o := range options {
 			if o.word == text {
@@ -126,7 +129,7 @@ func asWord[T any](to *T, options []option[T]) textParser {
 }
 
 func asText(kind string, to *string) textParser {
-	return textParser{kind, func(text string) error {
+	return textParser{kind, to, func(text string) error {
 		if text == "" {
 			return errors.New("must not be empty")
 		}
@@ -138,7 +141,7 @@ func asText(kind string, to *string) textParser {
 var nameForm = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
 
 func asName(to *string) textParser {
-	return textParser{"name", func(text string) error {
+	return textParser{"name", to, func(text string) error {
 		if !nameForm.MatchString(text) {
 			return fmt.Errorf("must be 1 to 32 of a-z, 0-9, _ and -, not %q", text)
 		}
@@ -148,7 +151,7 @@ func asName(to *string) textParser {
 }
 
 func asCount(to *int, most int) textParser {
-	return textParser{"count", func(text string) error {
+	return textParser{"count", to, func(text string) error {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > most {
 			return fmt.Errorf("must be a whole number from 1 to %d, not %q", most, text)
@@ -159,7 +162,7 @@ func asCount(to *int, most int) textParser {
 }
 
 func asShare(to *float64, most float64) textParser {
-	return textParser{"share", func(text string) error {
+	return textParser{"share", to, func(text string) error {
 		x, err := strconv.ParseFloat(text, 64)
 		if err != nil || !(x >= 0 && x <= most) { // negated, so that NaN is refused too
 			return fmt.Errorf("must be a number from 0 to %v, not %q", most, text)
@@ -170,7 +173,7 @@ func asShare(to *float64, most float64) textParser {
 }
 
 func asDuration(to *time.Duration, least time.Duration) textParser {
-	return textParser{"duration", func(text string) error {
+	return textParser{"duration", to, func(text string) error {
 		d, err := time.ParseDuration(text)
 		if err != nil || d < least {
 			return fmt.Errorf("must be a duration such as 500ms, 30s or 20h and at least %v, not %q", least, text)
@@ -185,7 +188,7 @@ var sizeForm = regexp.MustCompile(`^([1-9][0-9]{0,5})(B|KiB|MiB|GiB|TiB)$`)
 
 func asSize(to *int64) textParser {
 	units := map[string]int64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-	return textParser{"size", func(text string) error {
+	return textParser{"size", to, func(text string) error {
 		part := sizeForm.FindStringSubmatch(text)
 		if part == nil {
 			return fmt.Errorf("must be up to six digits with B, KiB, MiB, GiB or TiB, such as 256MiB, not %q", text)
@@ -201,7 +204,7 @@ func asSize(to *int64) textParser {
 
 // asAddress leaves an empty address where text says off.
 func asAddress(to *string) textParser {
-	return textParser{"address", func(text string) error {
+	return textParser{"address", to, func(text string) error {
 		if text == "off" {
 			*to = ""
 			return nil

@@ -17,7 +17,7 @@ import (
 )
 
 // contents gives every file below a directory, also the directories' names.
-func contents(t *testing.T, dir string) map[string]string {
+func contents(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -143,5 +143,24 @@ func TestASignalDuringTheStartIsNoFailure(t *testing.T) {
 	stop()
 	if code := a.run(ctx, []string{"serve"}); code != exitDone || strings.Contains(stderr.String(), "canceled") {
 		t.Errorf("exit %d; it says:\n%s", code, stderr.String())
+	}
+}
+
+func TestWhatMayHaveBeenSentToOneAPIIsNotSentToAnother(t *testing.T) {
+	r := newRig(t, sandbox.Config{Faults: []sandbox.Fault{{Kind: sandbox.CutAfter}}})
+	daemon := r.serve()
+	r.send(envelope("maybe", rcsBody))
+	await(t, "an attempt may have been sent", func() bool {
+		return r.ask(`SELECT count(*) FROM messages WHERE ambiguous_at IS NOT NULL`) == 1
+	})
+	daemon.stop()
+	other := r.desk.rig(sandbox.Config{}) // the base URL is another from now on
+	other.send(envelope("fresh", rcsBody))
+	other.serve()
+	other.awaitState(outbox.Sent, 1)
+	other.awaitState(outbox.Unknown, 1)
+	other.wantSent("fresh")
+	if m := other.messages()["maybe"]; !strings.Contains(shown(m.ErrorMessage), "the API that this account had before") {
+		t.Errorf("maybe is %s: %s", m.State, shown(m.ErrorMessage))
 	}
 }

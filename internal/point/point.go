@@ -30,6 +30,11 @@ const (
 	OutcomeCommitted     Name = "outcome-committed"
 	GateUncommitted      Name = "gate-uncommitted" // or a park
 	GateCommitted        Name = "gate-committed"
+	PruneUncommitted     Name = "prune-uncommitted"
+	PruneCommitted       Name = "prune-committed"
+	BackupCopied         Name = "backup-copied"  // and not under its name
+	RestoreMarked        Name = "restore-marked" // beside the old database
+	RestoreAside         Name = "restore-aside"  // the old database has two names
 )
 
 // The places of a request. Those between Requested and Answered lie outside the

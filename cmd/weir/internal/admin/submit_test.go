@@ -68,6 +68,7 @@ func TestWhatIsNoMessageIsRefusedWithItsFields(t *testing.T) {
 		{"a name in another case", `{"Idempotency_key":"a","body":{}}`, nil, 422, "invalid", "Idempotency_key"},
 		{"no key", `{"body":{}}`, nil, 422, "invalid", "idempotency_key"},
 		{"a key in the header, and no body", `{"lane":"fast"}`, []string{"Idempotency-Key: a"}, 422, "invalid", "body"},
+		{"a key in the header, and what cannot be read", `{"lane":1,"body":{}}`, []string{"Idempotency-Key: a"}, 422, "invalid", "lane"},
 		{"two keys", `{"idempotency_key":"a","body":{}}`, []string{"Idempotency-Key: b"}, 422, "invalid", "idempotency_key"},
 		{"a channel that is not known", `{"idempotency_key":"a","body":{},"channel":"sms"}`, nil, 422, "invalid", "channel"},
 		{"a form", `a=b`, []string{"Content-Type: application/x-www-form-urlencoded"}, 415, "unsupported_media_type", ""},

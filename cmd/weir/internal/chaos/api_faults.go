@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -17,9 +18,6 @@ import (
 
 	"weir/cmd/weir/internal/sandbox"
 )
-
-// faultLasts is how long an API fails: long enough for gates, probes and retries.
-const faultLasts = 1500 * time.Millisecond
 
 // quick makes a call that hangs end soon enough for the status to tell in time.
 var quick = []string{"WEIR_REQUEST_TIMEOUT=300ms"}
@@ -51,7 +49,9 @@ func apiScenarios() []scenario {
 		oddly("a body of 10 MB", huge, "held", stranger),
 		oddly("headers with control characters", escaped, "running", ""),
 		{name: "API: away", run: apiAway},
-		{name: "API: a probe that is poison", run: poisonedProbe},
+		poisonedProbe(sandbox.Kind503, "degraded", "503"),
+		poisonedProbe(sandbox.Kind402, "held", "balance"),
+		poisonedProbe(sandbox.HTML404, "held", stranger),
 		{name: "API: a name that does not resolve", run: unreachable("https://chaos..invalid", "degraded", "dns")},
 		{name: "API: a server that speaks no TLS", run: func(ctx context.Context, w *world) error {
 			return unreachable(strings.Replace(w.api.url, "http:", "https:", 1), "degraded", "tls")(ctx, w)
@@ -62,7 +62,9 @@ func apiScenarios() []scenario {
 		all = append(all, scenario{
 			name: fmt.Sprintf("API: its clock is off by %d years", years),
 			conf: func(c *sandbox.Config) { c.Skew = years * 365 * 24 * time.Hour },
-			run:  func(ctx context.Context, w *world) error { return w.goesOnOrSays(ctx, tellWithin) },
+			run: func(ctx context.Context, w *world) error {
+				return errors.Join(w.awaitCommand(ctx, "degraded", "the API's clock differs"), w.goesOnOrSays(ctx, tellWithin))
+			},
 		})
 	}
 	return all
@@ -98,7 +100,7 @@ func (w *world) endure(ctx context.Context, state, reason string, end func()) er
 	if _, err := w.feed(ctx); err != nil {
 		return err
 	}
-	return lasts(ctx, faultLasts)
+	return w.lasts(ctx)
 }
 
 func apiAway(ctx context.Context, w *world) error {
@@ -112,22 +114,24 @@ func apiAway(ctx context.Context, w *world) error {
 
 // poisonedProbe fails for all, and then for one message only, which must not
 // keep the gate up.
-func poisonedProbe(ctx context.Context, w *world) error {
-	w.api.SetFaults(sandbox.Fault{Kind: sandbox.Kind503})
-	poison := w.make(bySend, 1)[0] // the oldest of all, and so the first to probe
-	if err := w.endure(ctx, "degraded", "503", func() {}); err != nil {
+func poisonedProbe(kind sandbox.Kind, state, reason string) scenario {
+	return scenario{name: "API: a probe that is poison: " + string(kind), run: func(ctx context.Context, w *world) error {
+		poison := w.make(bySend, 1)[0] // the oldest of all, and so the first to probe
+		w.api.SetFaults(sandbox.Fault{Kind: kind})
+		if err := w.endure(ctx, state, reason, func() {}); err != nil {
+			return err
+		}
+		w.api.SetFaults(sandbox.Fault{Kind: kind, KeyPrefix: poison})
+		if err := w.handOver(ctx); err != nil {
+			return err
+		}
+		err := until(ctx, settlePatience, "all but the poison are sent", func() (bool, error) {
+			n, err := w.ask(ctx, `SELECT count(*) FROM messages WHERE settled_at IS NULL`)
+			return n == 1, err
+		})
+		w.api.SetFaults()
 		return err
-	}
-	w.api.SetFaults(sandbox.Fault{Kind: sandbox.Kind503, KeyPrefix: poison})
-	if err := w.handOver(ctx); err != nil {
-		return err
-	}
-	err := until(ctx, settlePatience, "all but the poison are sent", func() (bool, error) {
-		n, err := w.ask(ctx, `SELECT count(*) FROM messages WHERE settled_at IS NULL`)
-		return n == 1, err
-	})
-	w.api.SetFaults()
-	return err
+	}}
 }
 
 // unreachable is an address at which no API can be reached. The right one is a

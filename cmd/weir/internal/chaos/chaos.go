@@ -43,6 +43,9 @@ type Config struct {
 	Kills int
 	// Seed decides about everything that is left to chance.
 	Seed uint64
+	// FaultLasts is the least time that a fault of a scenario lasts. Zero is a
+	// second and a half.
+	FaultLasts time.Duration
 	// Dir takes the data directories; those of episodes without a finding are
 	// removed. Needed.
 	Dir string

@@ -21,10 +21,10 @@ func clockScenarios() []scenario {
 		{"back", -time.Hour},
 	} {
 		all = append(all,
-			scenario{name: "clock: an hour " + step.name + " between two runs", shifted: true, run: func(ctx context.Context, w *world) error {
+			scenario{name: "clock: an hour " + step.name + " between two runs", pointed: true, run: func(ctx context.Context, w *world) error {
 				return w.turnedBetween(ctx, step.by)
 			}},
-			scenario{name: "clock: an hour " + step.name + " during a run", shifted: true, run: func(ctx context.Context, w *world) error {
+			scenario{name: "clock: an hour " + step.name + " during a run", pointed: true, run: func(ctx context.Context, w *world) error {
 				return w.turnedDuring(ctx, step.by)
 			}})
 	}

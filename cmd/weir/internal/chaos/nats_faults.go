@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -24,6 +25,7 @@ func natsScenarios() []scenario {
 		{name: "NATS: embedded store emptied", run: damaged(eachFile(func(data []byte) []byte { return nil }))},
 		{name: "NATS: embedded store with flipped bits", run: damaged(eachFile(flip))},
 		{name: "NATS: embedded store full of junk", run: damaged(eachFile(func(data []byte) []byte { return []byte(strings.Repeat("junk\n", 1000)) }))},
+		{name: "NATS: embedded store wiped under the running daemon", run: wipedWhileRunning},
 		{name: "NATS: external server stopped and restarted", run: natsRestarted},
 		{name: "NATS: external server cannot be reached for a while", run: natsUnreachable},
 	}
@@ -48,6 +50,15 @@ func damaged(spoil func(dir string) error) func(context.Context, *world) error {
 		}
 		return w.goesOnOrSays(ctx, tellWithin)
 	}
+}
+
+// wipedWhileRunning takes the NATS store from a daemon that works with it.
+func wipedWhileRunning(ctx context.Context, w *world) error {
+	if err := os.RemoveAll(filepath.Join(w.dir, "data", "nats")); err != nil {
+		return err
+	}
+	w.makeSome()
+	return errors.Join(w.handOver(ctx), w.mustLive())
 }
 
 // eachFile rewrites every file below a directory.
@@ -112,12 +123,15 @@ func (w *world) moveTo(ctx context.Context, address string) error {
 	return w.serve(ctx)
 }
 
-// away hands over by weir send while NATS is away, and waits for the status.
-func (w *world) away(ctx context.Context, soon time.Duration) error {
-	if err := w.goesOnOrSays(ctx, soon); err != nil {
+// away hands over by weir send while NATS is away, which the status has to say.
+func (w *world) away(ctx context.Context) error {
+	if err := w.awaitCommand(ctx, "degraded", "NATS is out of reach"); err != nil {
 		return err
 	}
-	return lasts(ctx, 2*faultLasts)
+	if _, err := w.feed(ctx); err != nil {
+		return err
+	}
+	return w.lasts(ctx)
 }
 
 func natsRestarted(ctx context.Context, w *world) error {
@@ -139,7 +153,7 @@ func natsRestarted(ctx context.Context, w *world) error {
 	}
 	nats.Shutdown()
 	nats.WaitForShutdown()
-	failed := w.away(ctx, tellWithin)
+	failed := w.away(ctx)
 	if nats, err = natsServer(store, address); err != nil {
 		return err
 	}
@@ -170,14 +184,10 @@ func natsUnreachable(ctx context.Context, w *world) error {
 		return err
 	}
 	cable.cut(true)
-	err = w.away(ctx, silenceTells)
+	err = w.away(ctx)
 	cable.cut(false)
 	return err
 }
-
-// silenceTells is how long a connection may be silent until that means that it
-// is dead: up to three pings that were not answered.
-const silenceTells = 6 * time.Second
 
 // cable carries connections to an address, until it is cut: then they neither
 // end nor get through, as with a network that drops every packet.

@@ -104,6 +104,19 @@ func (p *producers) confirm(w way, n int) {
 	p.waiting[w] = p.waiting[w][n:]
 }
 
+// again makes everything be handed over once more, as by producers who are not
+// sure of anything.
+func (p *producers) again() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, by := range p.accepted {
+		if by == byShop { // its outbox knows that the key has been relayed
+			by = byNATS
+		}
+		p.waiting[by] = append(p.waiting[by], key)
+	}
+}
+
 // left is how many messages are not confirmed.
 func (p *producers) left() int {
 	p.mu.Lock()
@@ -221,7 +234,7 @@ func (p *producers) handOver(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, settlePatience, "every message that was handed over has a row", func() (bool, error) {
-		n, err := p.world.ask(ctx, `SELECT count(*) FROM messages`)
+		n, err := p.world.ask(ctx, `SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM tombstones)`)
 		return n >= p.made, err
 	})
 }

@@ -3,8 +3,10 @@ package chaos
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,10 +18,10 @@ import (
 )
 
 const (
-	// tellWithin is how soon the status table has to say what is wrong, and
-	// tellSlack what a busy machine may add to that.
+	// tellWithin is how soon the status has to say what is wrong, and tellSlack
+	// what a busy machine may add to that.
 	tellWithin = 2 * time.Second
-	tellSlack  = time.Second
+	tellSlack  = 5 * time.Second
 )
 
 // scenario is a fault without a kill: what goes wrong, what the status table
@@ -29,10 +31,13 @@ type scenario struct {
 	name string
 	// settings are added to those of the world.
 	settings []string
+	// disks are mounted before the daemon starts.
+	disks []disk
 	// conf changes the API.
 	conf func(*sandbox.Config)
-	// shifted scenarios turn the wall clock, which needs a build with points.
-	shifted bool
+	// pointed scenarios turn the wall clock or kill at a place, which needs a build
+	// with points.
+	pointed bool
 	// owed names the rule without which weir fails here. It is not played until
 	// that is built.
 	owed string
@@ -43,24 +48,26 @@ type scenario struct {
 
 // scenarios are all faults. A new rule brings its own here.
 func scenarios() []scenario {
-	return slices.Concat(apiScenarios(), natsScenarios(), diskScenarios(), clockScenarios())
+	return slices.Concat(apiScenarios(), natsScenarios(), diskScenarios(), clockScenarios(), upkeepScenarios())
 }
 
 // Scenarios lists the names of the faults that this build can play.
 func Scenarios() []string {
 	var names []string
 	for _, s := range scenarios() {
-		if s.owed == "" && (!s.shifted || point.Built) {
+		if s.owed == "" && (!s.pointed || point.Built) {
 			names = append(names, s.name)
 		}
 	}
 	return names
 }
 
-// errSkipped is the end of a scenario that this machine does not allow.
-var errSkipped = errors.New("skipped")
+// ErrSkipped is returned, wrapped, by RunScenario for a fault that this machine
+// does not let anybody play.
+var ErrSkipped = errors.New("skipped")
 
-// RunScenario plays one fault. Its error wraps ErrFound if weir is at fault.
+// RunScenario plays one fault. Its error wraps ErrFound if weir is at fault, and
+// ErrSkipped if nothing was played.
 func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
 	all := scenarios()
 	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
@@ -68,10 +75,9 @@ func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
 		return fmt.Errorf("there is no scenario %q", name)
 	}
 	dir := filepath.Join(cfg.Dir, strings.Map(letters, name))
-	findings, err := all[i].play(ctx, cfg, dir)
-	if errors.Is(err, errSkipped) {
-		_, err = fmt.Fprintf(cfg.Out, "%s: %v\n", name, err)
-		return errors.Join(err, tidy(dir, 0))
+	findings, told, err := all[i].play(ctx, cfg, dir)
+	if errors.Is(err, ErrSkipped) {
+		return errors.Join(fmt.Errorf("%s: %w", name, err), tidy(dir, 0))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w (%s)", name, err, dir)
@@ -79,7 +85,11 @@ func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
 	if len(findings) > 0 {
 		return fmt.Errorf("%s: %w: %v (%s)", name, ErrFound, findings, dir)
 	}
-	_, err = fmt.Fprintf(cfg.Out, "%s: nothing lost, nothing twice\n", name)
+	said := ""
+	if told > 0 {
+		said = fmt.Sprintf(", the status told it after %v", told.Round(10*time.Millisecond))
+	}
+	_, err = fmt.Fprintf(cfg.Out, "%s: nothing lost, nothing twice%s\n", name, said)
 	return errors.Join(err, tidy(dir, 0))
 }
 
@@ -91,7 +101,9 @@ func letters(r rune) rune {
 	return '-'
 }
 
-func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []finding, err error) {
+// play gives what was found, and how long the status took to tell of the fault;
+// zero if it had not to.
+func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []finding, told time.Duration, err error) {
 	conf := sandbox.Config{
 		Limit: 10 * usual, Rounding: sim.Ceil, Scope: sandbox.PerChannel, Latency: 2 * time.Millisecond, Jitter: 5 * time.Millisecond,
 	}
@@ -100,28 +112,33 @@ func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []
 	}
 	w, err := newWorld(ctx, cfg, dir, conf)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	w.settings = append(w.settings, s.settings...)
+	for _, d := range s.disks {
+		if err := w.mount(d); err != nil {
+			return nil, 0, err
+		}
+	}
 	if err := w.serve(ctx); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	w.makeSome()
 	if err := errors.Join(w.handOver(ctx), w.awaitSettled(ctx)); err != nil {
-		return nil, fmt.Errorf("before the fault: %w", err)
+		return nil, 0, fmt.Errorf("before the fault: %w", err)
 	}
 	if err := s.run(ctx, w); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := w.peace(ctx); err != nil {
-		return nil, fmt.Errorf("after the fault: %w", err)
+		return nil, 0, fmt.Errorf("after the fault: %w", err)
 	}
 	a, err := w.audit(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return a.findings, nil
+	return a.findings, w.told, nil
 }
 
 // some is how many messages are handed over on each way at a time.
@@ -167,16 +184,45 @@ const rcs = "bucket:default/rcs"
 // awaitStatus returns once the channel rcs is in the state, with a reason that
 // contains the text, as the table has to say soon.
 func (w *world) awaitStatus(ctx context.Context, state, reason string) error {
+	return w.awaitTold(ctx, rcs, state, reason, func() (seen, error) { return w.status(ctx, rcs) })
+}
+
+// awaitCommand does the same for the daemon, by weir status, which knows also
+// what a database that cannot be written does not.
+func (w *world) awaitCommand(ctx context.Context, state, reason string) error {
+	return w.awaitTold(ctx, "the daemon", state, reason, func() (seen, error) { return w.statusCommand(ctx) })
+}
+
+func (w *world) awaitTold(ctx context.Context, what, state, reason string, look func() (seen, error)) error {
 	var last seen
-	err := until(ctx, tellWithin+tellSlack, fmt.Sprintf("%s is %s: %s", rcs, state, reason), func() (bool, error) {
-		s, err := w.status(ctx, rcs)
+	begun := time.Now()
+	err := until(ctx, tellWithin+tellSlack, fmt.Sprintf("%s is %s: %s", what, state, reason), func() (bool, error) {
+		s, err := look()
 		last = s
 		return s.state == state && strings.Contains(s.reason, reason), err
 	})
 	if err != nil {
-		err = fmt.Errorf("%w; it is %s: %s", err, last.state, last.reason)
+		return fmt.Errorf("%w; it is %s: %s", err, last.state, last.reason)
 	}
-	return err
+	w.told = max(w.told, time.Since(begun))
+	return nil
+}
+
+// statusCommand asks weir status of the daemon.
+func (w *world) statusCommand(ctx context.Context) (seen, error) {
+	command := exec.CommandContext(ctx, w.cfg.Program, "status", "--json")
+	command.Dir, command.Env = w.dir, slices.Concat(w.cfg.Env, w.settings)
+	out, err := command.Output()
+	if err != nil {
+		return seen{}, fmt.Errorf("%w: weir status: %w", ErrFound, err)
+	}
+	var said struct {
+		Daemon struct{ State, Reason string }
+	}
+	if err := json.Unmarshal(out, &said); err != nil {
+		return seen{}, fmt.Errorf("%w: weir status --json says %s", ErrFound, out)
+	}
+	return seen{said.Daemon.State, said.Daemon.Reason}, nil
 }
 
 // goesOnOrSays hands over new messages and checks that they go out, or that the
@@ -202,8 +248,16 @@ func (w *world) goesOnOrSays(ctx context.Context, soon time.Duration) error {
 	})
 }
 
+// faultLasts is how long a fault lasts unless Config says more: long enough for
+// gates, probes and retries.
+const faultLasts = 1500 * time.Millisecond
+
 // lasts lets a fault last.
-func lasts(ctx context.Context, d time.Duration) error {
+func (w *world) lasts(ctx context.Context) error {
+	return pause(ctx, max(faultLasts, w.cfg.FaultLasts))
+}
+
+func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

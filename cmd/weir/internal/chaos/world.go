@@ -48,7 +48,9 @@ type world struct {
 	// otherEnds are the states, other than sent, in which messages may end, by
 	// what their keys begin with.
 	otherEnds map[string][]string
-	ends      []func() // what else is closed at the end
+	ends      []func()      // what else is closed at the end
+	forgets   bool          // attempts may be missing: rows were pruned, or a backup was restored
+	told      time.Duration // the longest that the status took to tell of a fault
 	*producers
 }
 

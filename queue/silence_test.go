@@ -1,0 +1,91 @@
+package queue_test
+
+import (
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"weir/queue"
+)
+
+// network carries connections to a server. While it is silent it neither carries
+// anything nor ends anything, as one that drops every packet.
+type network struct {
+	silent sync.RWMutex
+	made   atomic.Int64 // connections
+}
+
+// through gives an address that leads to the server at url over the network.
+func (n *network) through(t *testing.T, url string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var carriers sync.WaitGroup
+	t.Cleanup(func() {
+		_ = listener.Close()
+		carriers.Wait()
+	})
+	carriers.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			n.made.Add(1)
+			carriers.Go(func() { n.carry(near, far) })
+			carriers.Go(func() { n.carry(far, near) })
+		}
+	})
+	return "nats://" + listener.Addr().String()
+}
+
+func (n *network) carry(from, to net.Conn) {
+	defer func() { _, _ = from.Close(), to.Close() }()
+	buffer := make([]byte, 32<<10)
+	for {
+		count, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		n.silent.RLock()
+		_, err = to.Write(buffer[:count])
+		n.silent.RUnlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func TestASilentNetworkIsSaidBeforeItsConnectionIsGivenUp(t *testing.T) {
+	var n network
+	q := open(t, queue.Config{URL: n.through(t, external(t)), Now: time.Now})
+	run(t, q, newLedger())
+	awaitTrouble := func(there bool) {
+		t.Helper()
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(patience); (q.Trouble() != "") != there; {
+			if now := <-tick.C; now.After(end) {
+				t.Fatalf("waited in vain until there is trouble: %v", there)
+			}
+		}
+	}
+	awaitTrouble(false)
+	n.silent.Lock()
+	awaitTrouble(true)
+	n.silent.Unlock()
+	awaitTrouble(false)
+	if made := n.made.Load(); made != 1 {
+		t.Errorf("%d connections were made: it is said only once the first has been given up", made)
+	}
+}
