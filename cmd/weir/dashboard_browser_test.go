@@ -247,6 +247,7 @@ func TestInTheDashboardNothingThatAStrangerSaysBecomesMarkup(t *testing.T) {
 			t.Errorf("%s has %d elements that a stranger made", path, n)
 		}
 	}
+	p.open("/rejected")
 	p.click("button", "Show")
 	p.see("pre", hostile)
 	p.picture("rejected")
