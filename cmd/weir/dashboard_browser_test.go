@@ -148,6 +148,22 @@ func TestInTheDashboardAPersonSendsAWholeFailedBatchAgain(t *testing.T) {
 	r.wantSent(keys...)
 }
 
+func TestInTheDashboardAPersonResolvesAnUnknownMessage(t *testing.T) {
+	r := watched(t, sandbox.Config{})
+	r.send(envelope("doubtful", rcsBody))
+	r.unknown("doubtful")
+	p := openTab(t, r.serve())
+	p.click("a", "1 unknown")
+	p.click("a", "doubtful")
+	p.see("#message", "unknown", "Attempt 1: lost")
+	p.click("button", "Resolve …")
+	p.do(chromedp.SendKeys(chromedp.CSS(`dialog input`), "msg_found"))
+	p.picture("a question with fields")
+	p.click("button", "Resolve")
+	p.see("#said", "doubtful is sent")
+	p.see("#message", "msg_found")
+}
+
 func TestInTheDashboardABodyAndItsRecipientAreHiddenUntilAPersonAsks(t *testing.T) {
 	r := watched(t, sandbox.Config{})
 	d := r.serve()
