@@ -99,6 +99,18 @@ func TestAMessageIsReadByTheIDOfItsRow(t *testing.T) {
 	}
 }
 
+func TestKeysAreListedByTheirBeginning(t *testing.T) {
+	d := newDesk(t)
+	for _, key := range []string{"b-2", "a~", "a-1", "a", "b"} {
+		d.put(message(key))
+	}
+	for prefix, want := range map[string][]string{"": {"b", "a", "a-1"}, "a": {"a", "a-1", "a~"}, "b-": {"b-2"}, "c": {}} {
+		if keys, err := d.Keys(t.Context(), prefix, 3); err != nil || !slices.Equal(keys, want) {
+			t.Errorf("%q: %v (%v), want %v", prefix, keys, err, want)
+		}
+	}
+}
+
 // So many rows wait that their index would have to be sorted for each page.
 func TestAListOfACrowdedStateIsInOrderToo(t *testing.T) {
 	d := newDesk(t)

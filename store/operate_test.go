@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"errors"
-	"slices"
 	"testing"
 	"time"
 
@@ -277,31 +276,6 @@ func TestAnOperatorsGateStandsUntilItIsResumed(t *testing.T) {
 
 	must(t, d.DropGate(t.Context(), held))
 	checkGates(t, d.reopen(), until)
-}
-
-func TestAllThatIsPausedIsResumedAtOnceAndAllThatIsHeldIsProbed(t *testing.T) {
-	d := newDesk(t)
-	held := dispatcher.Gate{Scope: "account:default", Kind: dispatcher.Held, SetBy: dispatcher.ByUnauthorized, Since: start, Until: start.Add(time.Minute)}
-	degraded := dispatcher.Gate{Scope: "bucket:default/rcs", Kind: dispatcher.Degraded, SetBy: "failures", Since: start, Until: start.Add(time.Minute)}
-	full := dispatcher.Gate{Scope: "daemon:weir", Kind: dispatcher.Held, SetBy: "disk", Since: start, Until: start.Add(time.Minute)}
-	for _, g := range []dispatcher.Gate{held, degraded, full} {
-		must(t, d.PutGate(t.Context(), g))
-	}
-	d.exec(`UPDATE status SET state = 'running' WHERE scope = 'daemon:weir'`)
-	for _, scope := range []string{"daemon:weir", "account:default", "bucket:default/rcs"} {
-		must(t, d.Pause(t.Context(), scope, "maintenance", time.Time{}))
-	}
-	if got, err := d.ResumeAll(t.Context()); err != nil || !slices.Equal(got, []string{"account:default", "bucket:default/rcs", "daemon:weir"}) {
-		t.Errorf("resumed %v (%v)", got, err)
-	}
-	if state := d.text(`SELECT state FROM status WHERE scope = 'daemon:weir'`); state != "held" {
-		t.Errorf("the daemon is shown as %s, want the gate that is left", state)
-	}
-	if got, err := d.ProbeAll(t.Context()); err != nil || !slices.Equal(got, []string{"account:default", "bucket:default/rcs"}) {
-		t.Errorf("probes %v (%v)", got, err)
-	}
-	held.Until, degraded.Until = start, start
-	checkGates(t, d, held, degraded, full)
 }
 
 func checkGates(t *testing.T, d *desk, want ...dispatcher.Gate) {

@@ -106,19 +106,19 @@ const messageColumns = `
 
 // Message returns the message with the key, or ErrNotFound.
 func (s *Store) Message(ctx context.Context, key string) (MessageView, error) {
-	return s.message(ctx, `idempotency_key = ?`, key)
+	return s.message(ctx, "idempotency_key", key)
 }
 
 // MessageByID returns the message in the row, or ErrNotFound.
 func (s *Store) MessageByID(ctx context.Context, id int64) (MessageView, error) {
-	return s.message(ctx, `id = ?`, id)
+	return s.message(ctx, "id", id)
 }
 
-func (s *Store) message(ctx context.Context, which string, arg any) (MessageView, error) {
+func (s *Store) message(ctx context.Context, column string, value any) (MessageView, error) {
 	var m MessageView
-	err := s.read.GetContext(ctx, &m, `SELECT `+messageColumns+` FROM messages_readable WHERE `+which, arg)
+	err := s.read.GetContext(ctx, &m, `SELECT `+messageColumns+` FROM messages_readable WHERE `+column+` = ?`, value)
 	if errors.Is(err, sql.ErrNoRows) {
-		return m, fmt.Errorf("%w with this key", ErrNotFound)
+		return m, fmt.Errorf("%w with this %s", ErrNotFound, column)
 	}
 	if err != nil {
 		return m, fmt.Errorf("store: reading a message: %w", err)

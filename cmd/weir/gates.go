@@ -60,7 +60,8 @@ func newPauseCommand(a *app) *cobra.Command {
 		Long:  "Sends nothing from a scope until it is resumed; messages wait. " + scopeHelp,
 		Example: "  weir gates pause default/email --until 2h --reason 'new template is wrong'\n" +
 			"  weir gates pause all   # the daemon as a whole: what comes later waits too",
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeScope,
 	}
 	command.Flags().StringVar(&reason, "reason", steer.PausedByHand, "what others are to see")
 	command.Flags().StringVar(&until, "until", "", "end it by itself at a `TIME` in RFC 3339, or after a span such as 90s or 2h")
@@ -90,10 +91,11 @@ func newPauseCommand(a *app) *cobra.Command {
 
 func newResumeCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
-		Use:   "resume SCOPE",
-		Short: "End a pause",
-		Long:  "Ends what pause has begun, on the very scope that was paused, or on all. " + scopeHelp,
-		Args:  cobra.ExactArgs(1),
+		Use:               "resume SCOPE",
+		Short:             "End a pause",
+		Long:              "Ends what pause has begun, on the very scope that was paused, or on all. " + scopeHelp,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeScope,
 	}
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {
@@ -118,10 +120,11 @@ func newResumeCommand(a *app) *cobra.Command {
 
 func newProbeCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
-		Use:   "probe SCOPE",
-		Short: "Try now whether what holds a scope is cured",
-		Long:  "Sends one message of a held or degraded scope now, to see whether it is cured. " + scopeHelp,
-		Args:  cobra.ExactArgs(1),
+		Use:               "probe SCOPE",
+		Short:             "Try now whether what holds a scope is cured",
+		Long:              "Sends one message of a held or degraded scope now, to see whether it is cured. " + scopeHelp,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeScope,
 	}
 	addDatabaseFlags(command.Flags())
 	command.RunE = func(cmd *cobra.Command, args []string) error {

@@ -120,6 +120,8 @@ func newRetryCommand(a *app) *cobra.Command {
 	command.Flags().StringVar(&expiresAt, "expires-at", "", "new deadline: a `TIME` in RFC 3339")
 	command.Flags().StringVar(&ttl, "ttl", "", "new deadline: a `SPAN` from now on, such as 90s, 30m or 24h")
 	b.add(command.Flags())
+	a.offerFilter(command, b.takes)
+	command.ValidArgsFunction = a.completeKey
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		deadline, err := steer.Deadline(a.now(), expiresAt, ttl)
 		if err != nil {
@@ -158,6 +160,8 @@ func newCancelCommand(a *app) *cobra.Command {
 		Args: b.args,
 	}
 	b.add(command.Flags())
+	a.offerFilter(command, b.takes)
+	command.ValidArgsFunction = a.completeKey
 	command.RunE = func(cmd *cobra.Command, args []string) error { return a.runBulk(cmd, args, b) }
 	return command
 }

@@ -28,6 +28,7 @@ func newMessagesListCommand(a *app) *cobra.Command {
 	flags.IntVar(&limit, "limit", 50, "list at most `N`")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object per line, with the columns of the table messages")
 	addDatabaseFlags(flags)
+	a.offerFilter(command, states)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
 		filter, err := which.read(a.now(), states)
 		if err != nil {

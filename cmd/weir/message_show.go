@@ -37,6 +37,7 @@ func newShowCommand(a *app) *cobra.Command {
 			}
 			return nil
 		},
+		ValidArgsFunction: a.completeKey,
 	}
 	command.Flags().StringVar(&requestID, "request-id", "", "show the message that a request with this `ID` was made for")
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: the columns, and the attempts as timeline")

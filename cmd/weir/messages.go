@@ -29,7 +29,8 @@ func newResolveCommand(a *app) *cobra.Command {
 		Long: "Says what a person found out about a message that may have been sent: that it was\n" +
 			"(with the message id of the API, if known), that it was not, or that sending it\n" +
 			"twice is better than not at all.",
-		Args: cobra.RangeArgs(1, 2),
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: a.completeKey,
 	}
 	flags := command.Flags()
 	flags.BoolVar(&sent, "sent", false, "it took effect: it becomes sent")

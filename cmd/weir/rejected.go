@@ -94,6 +94,7 @@ func newRequeueCommand(a *app) *cobra.Command {
 			}
 			return nil
 		},
+		ValidArgsFunction: a.completeRejected,
 	}
 	command.Flags().BoolVar(&all, "all", false, "judge every rejected payload again")
 	addDatabaseFlags(command.Flags())

@@ -21,7 +21,8 @@ func newStatusCommand(a *app) *cobra.Command {
 		Short: "Show what waits, what was sent and why something does not move",
 		Long: "Shows for each bucket its state, since when and why, what is left of the limit, what\n" +
 			"waits and when it will be sent. With --watch it goes on: at a terminal as a view\n" +
-			"that is always true, else as a line whenever something changes. Ctrl-C ends it.",
+			"that is always true, else as a line (with --json, an object) whenever something\n" +
+			"changes. Ctrl-C ends it.",
 		Args: cobra.NoArgs,
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object, with the columns of the status table")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/cmd/weir/internal/sandbox"
 	"weir/store"
 )
 
@@ -81,14 +82,32 @@ func TestAStatusWithoutMessagesSaysSo(t *testing.T) {
 	}
 }
 
-func Example_status() {
+func TestAStartMendsCountsThatAreNotThoseOfTheRows(t *testing.T) {
+	r := newRig(t, sandbox.Config{})
+	r.send(lineOf("k"))
+	r.alter(`UPDATE status SET sent = 7, pending = 3`)
+	daemon := r.serve()
+	await(t, "counts of what is there", func() bool {
+		_, buckets := r.status()
+		b := buckets["bucket:default/rcs"]
+		return b.Pending == 0 && b.Sent == 0 && b.Failed == 1 // the API refuses it
+	})
+	r.wantTrueCounts(r.messages())
+	daemon.stop()
+	if said := strings.Join(daemon.stderr, "\n"); !strings.Contains(said, "its counts are mended") {
+		t.Errorf("the log does not say so:\n%s", said)
+	}
+}
+
+// parkedReport is a situation in which much waits.
+func parkedReport() situationReport {
 	now := time.Date(2026, 3, 28, 14, 30, 0, 0, time.UTC)
 	at := func(d time.Duration) *string {
 		text := now.Add(d).Format("2006-01-02T15:04:05.000Z")
 		return &text
 	}
 	reason, request, code, limit, remaining, window := "the limit is used up", "req_81", "rate_limited", 100, 0, int64(2000)
-	report := situationReport{
+	return situationReport{
 		at:     now,
 		daemon: store.StatusView{Scope: "daemon:weir", State: "running", SinceAt: at(-2*time.Hour - 5*time.Minute), HeartbeatAt: at(-3 * time.Second)},
 		buckets: []store.StatusView{{
@@ -99,6 +118,10 @@ func Example_status() {
 		}},
 		lanes: map[string][]store.LaneView{"bucket:default/rcs": {{Lane: "high"}, {Lane: "normal", Waiting: 10_000, More: true}, {Lane: "bulk", Waiting: 10_000, More: true}}},
 	}
+}
+
+func Example_status() {
+	report := parkedReport()
 	if err := report.print(os.Stdout); err != nil {
 		panic(err)
 	}

@@ -15,9 +15,13 @@ import (
 	"weir/store"
 )
 
-// watchEvery is how often the view is read anew: the daemon writes what changes
-// twice a second.
-const watchEvery = 500 * time.Millisecond
+const (
+	// screenEvery is how often a screen is drawn: as often as the daemon writes
+	// what changes.
+	screenEvery = 500 * time.Millisecond
+	// lineEvery is how often lines are printed at most.
+	lineEvery = time.Second
+)
 
 // watcher shows one situation after the other.
 type watcher interface {
@@ -27,6 +31,7 @@ type watcher interface {
 // watch shows the status until ctx ends, which is its regular end.
 func (a *app) watch(ctx context.Context, s *store.Store, asJSON bool) error {
 	var view watcher = &plainView{w: a.stdout}
+	every := lineEvery
 	resized := make(chan os.Signal, 1)
 	switch {
 	case asJSON:
@@ -39,9 +44,9 @@ func (a *app) watch(ctx context.Context, s *store.Store, asJSON bool) error {
 		defer screen.end()
 		signal.Notify(resized, syscall.SIGWINCH)
 		defer signal.Stop(resized)
-		view = screen
+		view, every = screen, screenEvery
 	}
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		now, err := readSituation(ctx, s, a.now())
@@ -147,15 +152,19 @@ func (v *screenView) show(ctx context.Context, r situationReport) error {
 	if err != nil {
 		return fmt.Errorf("asking for the size of the terminal: %w", err)
 	}
+	lines := frame(&r, failed, columns, rows)
 	var drawing strings.Builder
 	drawing.WriteString("\x1b[H")
-	for i, line := range frame(&r, failed, columns, rows) {
+	for i, line := range lines {
 		if i > 0 {
 			drawing.WriteString("\r\n")
 		}
-		drawing.WriteString(line.drawn(v.coloured) + "\x1b[K")
+		// Cleared before, since after a full line the cursor stands on its last character.
+		drawing.WriteString("\x1b[2K" + line.drawn(v.coloured))
 	}
-	drawing.WriteString("\x1b[J")
+	if len(lines) < rows {
+		drawing.WriteString("\r\n\x1b[J")
+	}
 	_, err = v.out.WriteString(drawing.String())
 	return err
 }

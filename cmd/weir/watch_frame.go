@@ -54,8 +54,7 @@ func frame(r *situationReport, failed []store.MessageView, columns, rows int) []
 }
 
 func headLines(r *situationReport, columns int) []screenLine {
-	left := strings.Replace(r.daemon.Scope, "daemon:", "weir ", 1) + "  "
-	head := stateLine(left, r.at, r.daemon)
+	head := stateLine(strings.Replace(r.daemon.Scope, ":", " ", 1)+"  ", r.at, r.daemon)
 	if r.daemon.HeartbeatAt != nil && r.daemon.State != "stopped" {
 		head.text += ", heartbeat " + relative(r.at, *r.daemon.HeartbeatAt)
 	}
@@ -120,7 +119,7 @@ func reasonLines(s store.StatusView, columns int) []screenLine {
 }
 
 // gaugeWidth is how many characters show the whole limit.
-const gaugeWidth = 20
+const gaugeWidth = 12
 
 // gauge draws how much of a limit is left.
 func gauge(left, of int) string {
