@@ -209,7 +209,10 @@ func (f *fault) Error() string {
 func (f *fault) Unwrap() error { return f.err }
 
 // faults collects what is wrong, so that a person can mend it all in one go.
-type faults struct{ list []error }
+type faults struct {
+	list   []error
+	unread bool // weir.yaml is there and could not be read: what seems to be missing may stand in it
+}
 
 func (f *faults) add(setting, where string, err error) {
 	f.list = append(f.list, &fault{setting, where, err})

@@ -267,6 +267,13 @@ func TestTheDefaultFileMayBeAbsentAndANamedOneMayNot(t *testing.T) {
 	}
 }
 
+func TestAFileThatCannotBeReadIsNotBlamedForWhatItMayHold(t *testing.T) {
+	_, err := setup{yaml: "accounts: [\n"}.serve(t)
+	if got := blamed(err); len(got) != 1 || !strings.HasPrefix(got[0], "./weir.yaml:") {
+		t.Errorf("blamed %q", got)
+	}
+}
+
 func TestAnEmptyConfigFlagIsOneFault(t *testing.T) {
 	_, err := setup{env: enough(), args: []string{"--config="}}.serve(t)
 	if got := blamed(err); !slices.Equal(got, []string{"WEIR_CONFIG --config"}) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,12 +38,14 @@ func (d *doctor) api(ctx context.Context, a Account) (found diagnosis) {
 		found.fail("see that the name is right, and that this machine can resolve names", what, "%s cannot be resolved: %v", u.Hostname(), err)
 		return found
 	}
-	found.ok(what, "%s is %s", u.Hostname(), strings.Join(addresses, ", "))
+	if !slices.Equal(addresses, []string{u.Hostname()}) { // a name, not an address
+		found.ok(what, "%s is %s", u.Hostname(), strings.Join(addresses, ", "))
+	}
 	client, err := dispatcher.NewClient(dispatcher.ClientConfig{
 		BaseURL: a.URL, Connections: 1, Timeout: checkTimeout, UserAgent: "weir/" + version(), Now: d.now,
 	})
 	if err != nil {
-		found.fail("", what, "%s", plain(err))
+		found.fail("", what, "%s", oneLine(err))
 		return found
 	}
 	defer client.Close()
