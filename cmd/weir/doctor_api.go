@@ -53,7 +53,7 @@ func (d *doctor) api(ctx context.Context, a Account) (found diagnosis) {
 	if state != nil {
 		found = append(found, d.certificate(what, state)...)
 	}
-	found = append(found, judgeLook(what, answer)...)
+	found = append(found, judgeLook(what, cmp.Or(a.KeyFile, a.keyFrom), answer)...)
 	return append(found, judgeClock(what, answer)...)
 }
 
@@ -70,8 +70,8 @@ func (d *doctor) certificate(what string, state *tls.ConnectionState) (found dia
 }
 
 // judgeLook says what the answer to a request without effect tells of the API
-// and the key.
-func judgeLook(what string, a dispatcher.Answer) (found diagnosis) {
+// and the key, which stands in keyPlace.
+func judgeLook(what, keyPlace string, a dispatcher.Answer) (found diagnosis) {
 	fromAPI := a.IsJSON && (a.ErrorCode != "" || a.Status/100 == 2)
 	switch {
 	case a.TLSIdentity:
@@ -79,7 +79,7 @@ func judgeLook(what string, a dispatcher.Answer) (found diagnosis) {
 	case a.Fault != "":
 		found.fail("look at the network, a firewall, and whether the API is up", what, "the API is not reached (%s): %s", a.Fault, a.ErrorMessage)
 	case a.Status == http.StatusUnauthorized:
-		found.fail("put the right key into the key file", what, "the API refuses the key (401 %s)", a.ErrorCode)
+		found.fail("put the right key into "+keyPlace, what, "the API refuses the key (401 %s)", a.ErrorCode)
 	case a.Status/100 == 2 && fromAPI:
 		found.ok(what, "the API takes the key, in %v", a.EndedAt.Sub(a.StartedAt).Round(time.Millisecond))
 	case a.Status == http.StatusForbidden && fromAPI:
