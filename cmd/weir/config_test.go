@@ -321,6 +321,15 @@ func TestAFileOfCommentsSaysNothing(t *testing.T) {
 	}
 }
 
+func TestATokenThatCanBeGuessedIsWarnedOfBeyondLoopback(t *testing.T) {
+	for listen, want := range map[string]int{"127.0.0.1:1": 0, "0.0.0.0:1": 1} {
+		c, err := setup{env: enough("WEIR_LISTEN", listen, "WEIR_ADMIN_TOKEN", "secret", "WEIR_NATS_LISTEN", "0.0.0.0:2", "WEIR_NATS_TOKEN", "0123456789abcdef")}.serve(t)
+		if err != nil || len(c.Warnings) != want {
+			t.Errorf("on %s: warnings %q, %v", listen, c.Warnings, err)
+		}
+	}
+}
+
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	c, err := setup{env: enough("WEIR_ADMIN_TOKEN", testKey, "WEIR_NATS_TOKEN", testKey, "WEIR_NATS_URL", "nats://u:"+testKey+"@h:1")}.serve(t)
 	if err != nil {
