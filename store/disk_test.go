@@ -258,7 +258,7 @@ func TestInAProcessWhoseFilesMayNotGrow(t *testing.T) {
 	}
 	select {
 	case <-s.Failed():
-	case <-time.After(time.Second):
+	case <-time.After(patience):
 		t.Error("the store has not failed")
 	}
 	if s.Alive() {
