@@ -38,6 +38,28 @@ func BenchmarkIntakeOfABacklog(b *testing.B) {
 	b.ReportMetric(float64(b.N)/published.Seconds(), "published/s")
 }
 
+// BenchmarkAMessageAlone is how long one takes to the ledger if no other comes.
+func BenchmarkAMessageAlone(b *testing.B) {
+	q, err := queue.Open(b.Context(), embedded(b.TempDir()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer q.Close()
+	p, err := queue.Connect(b.Context(), queue.PublisherConfig{URL: "nats://" + q.Addr()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	l := newLedger()
+	go func() { _ = q.RunIntake(b.Context(), l) }()
+	for i := range b.N {
+		if _, err := p.Publish(b.Context(), [][]byte{envelope(fmt.Sprint("k", i))}); err != nil {
+			b.Fatal(err)
+		}
+		<-l.accept
+	}
+}
+
 func BenchmarkWorkThroughOneLane(b *testing.B) {
 	q, err := queue.Open(b.Context(), embedded(b.TempDir()))
 	if err != nil {

@@ -112,19 +112,11 @@ func TestAWaitingFetchWakesForTheOneMessage(t *testing.T) {
 			got <- refs
 		}
 	}()
-	var waits []time.Duration
 	for id := range int64(50) {
-		start := time.Now()
 		feed(t, q, rcs, outbox.High, refs(id, id))
 		if woken := next(t, got); !slices.Equal(woken, refs(id, id)) {
 			t.Fatalf("got %v, want id %d", woken, id)
 		}
-		waits = append(waits, time.Since(start))
-	}
-	slices.Sort(waits)
-	t.Logf("from feed to fetch: median %v, worst %v", waits[25], waits[49])
-	if waits[25] > 20*time.Millisecond {
-		t.Errorf("median %v: the fetch waits for more", waits[25])
 	}
 }
 
