@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"path/filepath"
+
 	"weir/cmd/weir/internal/sandbox"
 	"weir/outbox"
 	"weir/store"
