@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,8 +19,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"path/filepath"
 
 	"weir/cmd/weir/internal/sandbox"
 	"weir/outbox"
