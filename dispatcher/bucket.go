@@ -44,11 +44,6 @@ func newAccount(cfg Account, d *Config) (*account, error) {
 	return a, nil
 }
 
-// keyGate names the gate that holds the account while the API refuses its key.
-func (a *account) keyGate() gateID {
-	return gateID{outbox.AccountScope(a.cfg.Name), Held, ByUnauthorized}
-}
-
 // Scope names where an idempotency key is known: the base URL and the account.
 func Scope(baseURL, account string) string {
 	sum := sha256.Sum256([]byte(baseURL + "\n" + account))

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
 	"weir/limiter"
 	"weir/outbox"
 )

@@ -22,6 +22,9 @@ const (
 	Unknown State = "unknown"
 )
 
+// States lists every state.
+var States = [...]State{Pending, Sending, Retrying, Sent, Failed, Expired, Canceled, Unknown}
+
 // Settled reports whether s is final.
 func (s State) Settled() bool {
 	switch s {

@@ -6,20 +6,11 @@ import (
 	"time"
 
 	"weir/outbox"
-	"weir/queue"
 )
 
 func BenchmarkIntakeOfABacklog(b *testing.B) {
-	q, err := queue.Open(b.Context(), embedded(b.TempDir()))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer q.Close()
-	p, err := queue.Connect(b.Context(), queue.PublisherConfig{URL: "nats://" + q.Addr()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer p.Close()
+	q := open(b, embedded(b.TempDir()))
+	p := connect(b, q)
 	payloads := make([][]byte, b.N)
 	for i := range payloads {
 		payloads[i] = envelope(fmt.Sprint("k", i))
@@ -31,19 +22,28 @@ func BenchmarkIntakeOfABacklog(b *testing.B) {
 	published := time.Since(start)
 	l := newLedger()
 	b.ResetTimer()
-	go func() { _ = q.RunIntake(b.Context(), l) }()
-	for n := 0; n < b.N; {
-		n += len(<-l.accept)
-	}
+	run(b, q, l)
+	l.keys(b, b.N)
 	b.ReportMetric(float64(b.N)/published.Seconds(), "published/s")
 }
 
-func BenchmarkWorkThroughOneLane(b *testing.B) {
-	q, err := queue.Open(b.Context(), embedded(b.TempDir()))
-	if err != nil {
-		b.Fatal(err)
+// BenchmarkAMessageAlone is how long a message takes to the ledger if no other
+// comes: it must wait for none.
+func BenchmarkAMessageAlone(b *testing.B) {
+	q := open(b, embedded(b.TempDir()))
+	p := connect(b, q)
+	l := newLedger()
+	run(b, q, l)
+	for i := 0; b.Loop(); i++ {
+		if _, err := p.Publish(b.Context(), [][]byte{envelope(fmt.Sprint("k", i))}); err != nil {
+			b.Fatal(err)
+		}
+		l.keys(b, 1)
 	}
-	defer q.Close()
+}
+
+func BenchmarkWorkThroughOneLane(b *testing.B) {
+	q := open(b, embedded(b.TempDir()))
 	const round = 512
 	for fed := 0; fed < b.N; fed += round {
 		if err := q.PublishWork(b.Context(), rcs, outbox.Normal, refs(int64(fed), int64(fed+round-1))); err != nil {

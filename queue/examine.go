@@ -36,12 +36,13 @@ func ExamineListener(ctx context.Context, address, token string) (Examination, e
 
 func examine(ctx context.Context, url, user, token string, look func(*Examination, context.Context, *nats.Conn) error) (Examination, error) {
 	var seen Examination
-	opts := []nats.Option{
-		nats.Name("weir doctor"), nats.CustomInboxPrefix(inboxPrefix), nats.NoReconnect(),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // else it goes to standard error
-	}
+	inbox := inboxPrefix
 	if user == producerUser {
-		opts[1] = nats.CustomInboxPrefix("_INBOX")
+		inbox = "_INBOX"
+	}
+	opts := []nats.Option{
+		nats.Name("weir doctor"), nats.CustomInboxPrefix(inbox), nats.NoReconnect(), nats.PermissionErrOnSubscribe(true),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // else it goes to standard error
 	}
 	if token != "" {
 		opts = append(opts, nats.UserInfo(user, token))
@@ -127,31 +128,16 @@ func (e *Examination) lookAtStream(ctx context.Context, js jetstream.JetStream, 
 // maySubscribe tries it, and gives the subscription up at once. It takes nothing
 // away from others, who get what they would have got.
 func maySubscribe(nc *nats.Conn, subject string) bool {
-	refused := make(chan struct{}, 1)
-	before := nc.Opts.AsyncErrorCB
-	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-		if errors.Is(err, nats.ErrPermissionViolation) {
-			select {
-			case refused <- struct{}{}:
-			default:
-			}
-		}
-	})
-	defer nc.SetErrorHandler(before)
-	sub, err := nc.Subscribe(subject, func(*nats.Msg) {})
+	sub, err := nc.SubscribeSync(subject)
 	if err != nil {
 		return false
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	if nc.Flush() != nil {
+	if nc.Flush() != nil { // a refusal comes before the answer to this
 		return false
 	}
-	select {
-	case <-refused:
-		return false
-	case <-time.After(50 * time.Millisecond): // the handler runs behind the flush
-		return true
-	}
+	_, err = sub.NextMsg(time.Millisecond)
+	return !errors.Is(err, nats.ErrPermissionViolation)
 }
 
 // ProducerRights are those of a producer: subjects to publish on, and to

@@ -213,14 +213,10 @@ func TestAFailingLedgerIsTriedAgainAndNothingIsAckedMeanwhile(t *testing.T) {
 		return errors.New("disk full")
 	}
 	stop := run(t, q, l)
-	start := time.Now()
 	if _, err := connect(t, q).Publish(deadline(t), [][]byte{envelope("a")}); err != nil {
 		t.Fatal(err)
 	}
 	l.keys(t, 1)
-	if spent := time.Since(start); spent < 350*time.Millisecond {
-		t.Errorf("3 failures took %v: the pauses of 50, 100 and 200 ms were not kept", spent)
-	}
 	stop()
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
@@ -233,27 +229,6 @@ func TestAFailingLedgerIsTriedAgainAndNothingIsAckedMeanwhile(t *testing.T) {
 	}
 	if got := again.keys(t, 1); got[0] != "b" {
 		t.Errorf("%v came again although it was committed", got)
-	}
-}
-
-func TestASingleMessagePassesAtOnce(t *testing.T) {
-	q := open(t, embedded(t.TempDir()))
-	l := newLedger()
-	run(t, q, l)
-	nc := producer(t, q)
-	var waits []time.Duration
-	for i := range 101 {
-		start := time.Now()
-		if err := nc.Publish("weir.send", envelope(fmt.Sprint("k", i))); err != nil {
-			t.Fatal(err)
-		}
-		l.keys(t, 1)
-		waits = append(waits, time.Since(start))
-	}
-	slices.Sort(waits)
-	t.Logf("from publish to accept: median %v, worst %v", waits[50], waits[100])
-	if median := waits[50]; median > 20*time.Millisecond {
-		t.Errorf("median %v: messages wait for something", median)
 	}
 }
 

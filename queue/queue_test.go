@@ -24,7 +24,7 @@ import (
 // patience ends a test that would hang.
 const patience = 20 * time.Second
 
-func deadline(t *testing.T) context.Context {
+func deadline(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -36,7 +36,7 @@ func embedded(dir string) queue.Config {
 }
 
 // open opens a queue that is closed at the end of the test, if not before.
-func open(t *testing.T, cfg queue.Config) *queue.Queue {
+func open(t testing.TB, cfg queue.Config) *queue.Queue {
 	t.Helper()
 	q, err := queue.Open(deadline(t), cfg)
 	if err != nil {
@@ -72,7 +72,7 @@ func asker(t *testing.T, q *queue.Queue) *nats.Conn {
 	}
 }
 
-func connect(t *testing.T, q *queue.Queue) *queue.Publisher {
+func connect(t testing.TB, q *queue.Queue) *queue.Publisher {
 	t.Helper()
 	p, err := queue.Connect(deadline(t), queue.PublisherConfig{URL: "nats://" + q.Addr()})
 	if err != nil {
@@ -168,7 +168,7 @@ func (l *ledger) Stored(_ context.Context, key string) (json.RawMessage, error) 
 }
 
 // run runs the intake until the test ends, or until the returned function is called.
-func run(t *testing.T, q *queue.Queue, l queue.Ledger) (stop func()) {
+func run(t testing.TB, q *queue.Queue, l queue.Ledger) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -184,7 +184,7 @@ func run(t *testing.T, q *queue.Queue, l queue.Ledger) (stop func()) {
 }
 
 // keys reads keys of accepted messages until there are n.
-func (l *ledger) keys(t *testing.T, n int) []string {
+func (l *ledger) keys(t testing.TB, n int) []string {
 	t.Helper()
 	var keys []string
 	for len(keys) < n {
@@ -196,7 +196,7 @@ func (l *ledger) keys(t *testing.T, n int) []string {
 }
 
 // next reads from c what must come.
-func next[T any](t *testing.T, c <-chan T) T {
+func next[T any](t testing.TB, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:

@@ -112,19 +112,11 @@ func TestAWaitingFetchWakesForTheOneMessage(t *testing.T) {
 			got <- refs
 		}
 	}()
-	var waits []time.Duration
 	for id := range int64(50) {
-		start := time.Now()
 		feed(t, q, rcs, outbox.High, refs(id, id))
 		if woken := next(t, got); !slices.Equal(woken, refs(id, id)) {
 			t.Fatalf("got %v, want id %d", woken, id)
 		}
-		waits = append(waits, time.Since(start))
-	}
-	slices.Sort(waits)
-	t.Logf("from feed to fetch: median %v, worst %v", waits[25], waits[49])
-	if waits[25] > 20*time.Millisecond {
-		t.Errorf("median %v: the fetch waits for more", waits[25])
 	}
 }
 
@@ -178,21 +170,30 @@ func TestWorkOfAnEarlierRunIsGone(t *testing.T) {
 
 func TestWorkGoesOnAfterItsStreamWasLost(t *testing.T) {
 	url := external(t)
-	lost := 0
-	q := open(t, queue.Config{URL: url, Now: time.Now, OnWorkLost: func() { lost++ }})
+	lost := make(chan struct{}, 10)
+	q := open(t, queue.Config{URL: url, Now: time.Now, OnWorkLost: func() { lost <- struct{}{} }})
 	feed(t, q, rcs, outbox.High, refs(1, 1))
 	fetch(t, q, rcs, outbox.High, 1)
 	deleteStream(t, url, "WEIR_WORK_weir")
-	if _, err := q.FetchWork(deadline(t), rcs, outbox.High, 1); err == nil {
+	ctx := deadline(t)
+	if _, err := q.FetchWork(ctx, rcs, outbox.High, 1); err == nil {
 		t.Fatal("the loss is not told")
 	}
-	wantNothing(t, q, rcs, outbox.High)
-	if lost != 1 {
-		t.Errorf("the loss was told %d times, want once", lost)
-	}
+	got := make(chan []outbox.Ref, 1)
+	go func() {
+		refs, err := q.FetchWork(ctx, rcs, outbox.High, 1)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- refs
+	}()
+	next(t, lost) // and the stream is there again
 	feed(t, q, rcs, outbox.High, refs(2, 2))
-	if got := fetch(t, q, rcs, outbox.High, 1); !slices.Equal(got, refs(2, 2)) {
-		t.Errorf("got %v", got)
+	if fetched := next(t, got); !slices.Equal(fetched, refs(2, 2)) {
+		t.Errorf("got %v", fetched)
+	}
+	if len(lost) > 0 {
+		t.Error("the loss was told more than once")
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 var _ dispatcher.Ledger = (*Store)(nil)
 
 // Claim turns references into claims for one attempt each, committed when it
-// returns. A reference that is stale, not due or out of time yields no claim. The scope is kept on rows that have had no ambiguous attempt.
+// returns. A reference that is stale, not due or out of time yields no claim. Rows
+// take the scope, but those that have had an ambiguous attempt: they keep its.
 func (s *Store) Claim(ctx context.Context, scope string, refs []outbox.Ref) ([]dispatcher.Claim, error) {
 	var claims []dispatcher.Claim
 	err := s.writer.do(ctx, func(tx *tx) error {

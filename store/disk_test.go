@@ -49,14 +49,14 @@ func fillUp(t *testing.T, dir string) (free func()) {
 // the machine may be busy.
 const patience = 10 * time.Second
 
-// within checks that something holds soon.
-func within(t *testing.T, limit time.Duration, what string, holds func() bool) {
+// within checks that something holds before patience ends.
+func within(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(limit); !holds(); {
+	for end := time.Now().Add(patience); !holds(); {
 		if now := <-tick.C; now.After(end) {
-			t.Fatalf("not within %v: %s", limit, what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -106,7 +106,7 @@ func TestAFullDiskIsAwaitedSaidAndHealsByItself(t *testing.T) {
 			command, err := store.Attach(t.Context(), store.Config{Dir: d.dir, Now: time.Now})
 			must(t, err)
 			t.Cleanup(func() { _ = command.Close() })
-			within(t, patience, "the daemon and weir status say that the disk is full", func() bool {
+			within(t, "the daemon and weir status say that the disk is full", func() bool {
 				daemon, _, err := d.Status(t.Context())
 				seen, _, failed := command.Status(t.Context())
 				return err == nil && failed == nil && daemon.State == "held" && strings.Contains(val(daemon.Reason), "disk is full") &&
@@ -210,7 +210,7 @@ func TestALockedDatabaseIsSaidAndAwaitedHoweverLongItTakes(t *testing.T) {
 	command, err := store.Attach(t.Context(), store.Config{Dir: d.dir, Now: time.Now})
 	must(t, err)
 	t.Cleanup(func() { _ = command.Close() })
-	within(t, patience, "weir status says that the database is locked", func() bool {
+	within(t, "weir status says that the database is locked", func() bool {
 		daemon, _, err := command.Status(t.Context())
 		return err == nil && daemon.State == "held" && strings.Contains(val(daemon.Reason), "locked")
 	})
@@ -258,7 +258,7 @@ func TestInAProcessWhoseFilesMayNotGrow(t *testing.T) {
 	}
 	select {
 	case <-s.Failed():
-	case <-time.After(time.Second):
+	case <-time.After(patience):
 		t.Error("the store has not failed")
 	}
 	if s.Alive() {

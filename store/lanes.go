@@ -6,32 +6,9 @@ import (
 	"strings"
 
 	"github.com/jmoiron/sqlx"
+
 	"weir/outbox"
 )
-
-// Status returns the daemon's row of status_readable and the buckets', by scope.
-func (s *Store) Status(ctx context.Context) (daemon StatusView, buckets []StatusView, err error) {
-	return s.statusOf(ctx, s.read)
-}
-
-func (s *Store) statusOf(ctx context.Context, q sqlx.QueryerContext) (daemon StatusView, buckets []StatusView, err error) {
-	rows := []StatusView{}
-	if err := sqlx.SelectContext(ctx, q, &rows, `SELECT * FROM status_readable ORDER BY scope`); err != nil {
-		return daemon, nil, fmt.Errorf("store: reading the status: %w", err)
-	}
-	if w := s.notedWaiting(); w != nil {
-		w.overlay(rows)
-	}
-	buckets = []StatusView{}
-	for i := range rows {
-		if strings.HasPrefix(rows[i].Scope, outbox.DaemonScope("")) {
-			daemon = rows[i]
-		} else {
-			buckets = append(buckets, rows[i])
-		}
-	}
-	return daemon, buckets, nil
-}
 
 // LaneView is how many messages of a bucket wait in a lane.
 type LaneView struct {

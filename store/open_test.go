@@ -21,6 +21,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"go.uber.org/goleak"
+
 	"weir/outbox"
 	"weir/store"
 )

@@ -7,12 +7,38 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"weir/outbox"
 )
 
 // heartbeat is how often a daemon shows that it lives; an older one than 15 s
 // reads as stopped.
 const heartbeat = 5 * time.Second
+
+// Status returns the daemon's row of status_readable and the buckets', by scope.
+func (s *Store) Status(ctx context.Context) (daemon StatusView, buckets []StatusView, err error) {
+	return s.statusOf(ctx, s.read)
+}
+
+func (s *Store) statusOf(ctx context.Context, q sqlx.QueryerContext) (daemon StatusView, buckets []StatusView, err error) {
+	rows := []StatusView{}
+	if err := sqlx.SelectContext(ctx, q, &rows, `SELECT * FROM status_readable ORDER BY scope`); err != nil {
+		return daemon, nil, fmt.Errorf("store: reading the status: %w", err)
+	}
+	if w := s.notedWaiting(); w != nil {
+		w.overlay(rows)
+	}
+	buckets = []StatusView{}
+	for i := range rows {
+		if strings.HasPrefix(rows[i].Scope, outbox.DaemonScope("")) {
+			daemon = rows[i]
+		} else {
+			buckets = append(buckets, rows[i])
+		}
+	}
+	return daemon, buckets, nil
+}
 
 // showGates brings the status table in line with the gates of a scope: a bucket
 // gets its row, as alive as its daemon, and the daemon's own row says what holds

@@ -25,6 +25,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	_ "github.com/mattn/go-sqlite3" // the driver behind every connection here
+
 	"weir/internal/point"
 	"weir/outbox"
 )

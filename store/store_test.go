@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
 	"weir/dispatcher"
 	"weir/outbox"
 	"weir/store"

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/mattn/go-sqlite3"
+
 	"weir/outbox"
 )
 

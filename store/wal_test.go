@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"weir/outbox"
 	"weir/store"
@@ -46,14 +45,14 @@ func TestAReaderThatNeverEndsIsSaidAndTheLogShrinksOnceItDoes(t *testing.T) {
 		write(fmt.Sprint(i))
 	}
 	n := 0
-	within(t, 5*time.Second, "the reader is said", func() bool {
+	within(t, "the reader is said", func() bool {
 		n++
 		d.put(message(fmt.Sprint("small-", n))) // only writes are followed by a checkpoint
 		return strings.Contains(d.Pinned(), "fuser -v "+d.dir)
 	})
 	pinned := size()
 	reader.exec(`COMMIT`)
-	within(t, 5*time.Second, "it is no longer said", func() bool {
+	within(t, "it is no longer said", func() bool {
 		n++
 		d.put(message(fmt.Sprint("small-", n)))
 		return d.Pinned() == "" && size() <= store.WALPinned

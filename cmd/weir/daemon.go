@@ -340,3 +340,19 @@ func (d *daemon) failWithStore(ctx context.Context) error {
 		return d.store.Err()
 	}
 }
+
+// every calls f now and then until ctx ends or f fails.
+func every(ctx context.Context, pause time.Duration, f func() error) error {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		if err := f(); err != nil && ctx.Err() == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -105,13 +104,13 @@ func judgeClock(what string, a dispatcher.Answer) (found diagnosis) {
 	}
 	early, late := at.Sub(a.EndedAt), at.Add(time.Second).Sub(a.StartedAt)
 	var off time.Duration // as little as the second and the way allow
+	side := "behind"
 	switch {
 	case early > 0:
 		off = early
 	case late < 0:
-		off = -late
+		off, side = -late, "ahead of"
 	}
-	side := cmp.Or(map[bool]string{true: "behind"}[early > 0], "ahead of")
 	switch {
 	case off >= clockWrong:
 		found.fail("set this machine's clock, by NTP: meanwhile no message expires or is given up", what, "this machine's clock is %s %s the API's", words(off), side)

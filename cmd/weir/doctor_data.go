@@ -136,7 +136,7 @@ func (d *doctor) bindable(what, setting, address string) (found diagnosis) {
 
 // health asks the running daemon over HTTP.
 func (d *doctor) health(ctx context.Context) (found diagnosis) {
-	address := reachable(d.cfg.Listen)
+	address := dialable(d.cfg.Listen)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 	if err != nil {
 		found.fail("", "http", "%v", err)
@@ -160,13 +160,4 @@ func (d *doctor) health(ctx context.Context) (found diagnosis) {
 	}
 	found.ok("http", "%s answers, and is ready", address)
 	return found
-}
-
-// reachable is where somebody on this machine reaches what listens on address.
-func reachable(address string) string {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || host != "" && host != "0.0.0.0" && host != "::" {
-		return address
-	}
-	return net.JoinHostPort("127.0.0.1", port)
 }

@@ -22,7 +22,7 @@ func (d *doctor) nats(ctx context.Context) (found diagnosis) {
 	if !store.DaemonRuns(d.cfg.DataDir) {
 		return nil // the listener is looked at as an address
 	}
-	address := reachable(d.cfg.NATSListen)
+	address := dialable(d.cfg.NATSListen)
 	seen, err := queue.ExamineListener(ctx, address, string(d.cfg.NATSToken))
 	if err != nil {
 		found.fail("see that WEIR_NATS_LISTEN and WEIR_NATS_TOKEN are the daemon's", "nats", "the embedded server does not let a producer in: %s", oneLine(err))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -24,9 +23,7 @@ func paced(model sim.Model) sim.Scenario {
 // daemon. Several may stand beside each other, as it works in no directory.
 func rigFor(t *testing.T, s sim.Scenario) (r *rig, keys []string) {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "data")
-	d := &desk{t: t, dir: dir, env: map[string]string{"WEIR_DATA_DIR": dir}, now: time.Now}
-	r = d.rig(sandbox.Config{
+	r = newRigAside(t, sandbox.Config{
 		Model: s.Model, Limit: s.Limit, Window: s.Window, Rounding: s.Rounding, Skew: s.Skew,
 		Latency: 2 * s.Leg * 3 / 4, Jitter: s.Leg,
 	})

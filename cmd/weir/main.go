@@ -6,6 +6,10 @@
 // What it promises to scripts is the exit code (0 done, 1 failed, 2 wrong
 // usage) and that errors stand on standard error, one line each. The wording
 // of those lines is for people and may change.
+//
+// A file is named for its command, as are those that begin with its name. Files
+// of daemon are what weir serve runs, files of config what all settings go
+// through, from flags, environment and weir.yaml.
 package main
 
 import (

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +20,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"path/filepath"
 	"weir/cmd/weir/internal/sandbox"
 	"weir/outbox"
 	"weir/store"

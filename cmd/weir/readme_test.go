@@ -100,7 +100,7 @@ func TestTheReadmeExplainsEveryStateAndEveryGate(t *testing.T) {
 	_, rest, _ := strings.Cut(readDocument(t, documents[0]), "\n## States\n")
 	ofStates, rest, _ := strings.Cut(rest, "\n## Gates")
 	ofGates, _, _ := strings.Cut(rest, "\n## ")
-	for _, state := range states {
+	for _, state := range outbox.States {
 		if !strings.Contains(ofStates, "\n| `"+string(state)+"` |") {
 			t.Errorf("README.md has no row for the state %s", state)
 		}

@@ -83,6 +83,23 @@ func cut(text string, most int) string {
 	return string(runes[:most-1]) + "…"
 }
 
+// plural counts things for people.
+func plural(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return thousands(n) + " " + thing
+}
+
+// thousands writes a number with a comma between groups of three digits.
+func thousands(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
 // words says a span of time the way people do, in its two largest units.
 func words(d time.Duration) string {
 	seconds := int(d.Round(time.Second) / time.Second)

@@ -45,7 +45,7 @@ func (a *app) simulatePlan(ctx context.Context, s simulation) error {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "%s at %s per %s, counted in %s, sent by %s:\n\n",
-		counted(s.messages, "message"), thousands(c.Limit), brief(c.Window), c.Model.Text(), s.policies[0].Name)
+		plural(s.messages, "message"), thousands(c.Limit), brief(c.Window), c.Model.Text(), s.policies[0].Name)
 	if r.Done == 0 {
 		_, err = fmt.Fprintf(a.stdout, "Not done after a hundred times as long as the limit makes it take: %s accepted, %s.\n",
 			thousands(r.Total().Accepted), refusals(r.Total()))
@@ -55,10 +55,10 @@ func (a *app) simulatePlan(ctx context.Context, s simulation) error {
 	t := newTable(a.stdout, "Done after", fmt.Sprintf("%s; if it starts now, on %s", brief(r.Done), end))
 	t.row("Of the limit", fmt.Sprintf("%.2f %% used; %s", 100*min(r.Use, 1), refusals(r.Total()))) // parts of a window at both ends could make it more
 	if c.HighMost > 0 {
-		t.row("High lane", counted(c.HighMost, "message")+", which come at random all the while")
+		t.row("High lane", plural(c.HighMost, "message")+", which come at random all the while")
 		t.row("", waits(r.HighWaits))
 	}
-	t.row("The others", counted(c.Backlog, "message")+", which wait from the start")
+	t.row("The others", plural(c.Backlog, "message")+", which wait from the start")
 	t.row("", waits(r.Waits))
 	if err := t.Flush(); err != nil {
 		return err
@@ -71,7 +71,7 @@ func refusals(t sim.Tally) string {
 	if t.Refused == 0 {
 		return "no answer of 429"
 	}
-	return counted(t.Refused, "answer") + " of 429"
+	return plural(t.Refused, "answer") + " of 429"
 }
 
 func waits(waits []time.Duration) string {
@@ -88,21 +88,4 @@ func brief(d time.Duration) string {
 		return strconv.FormatFloat(d.Round(100*time.Millisecond).Seconds(), 'f', -1, 64) + " s"
 	}
 	return words(d)
-}
-
-// counted is a number of things, in the plural where that is due.
-func counted(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return thousands(n) + " " + thing + "s"
-}
-
-// thousands writes a number with a comma between groups of three digits.
-func thousands(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }

@@ -101,7 +101,7 @@ func (s *simulation) explain(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "Used of the limit in percent, and answers of 429 for each 10,000 accepted.\n"+
 		"Endless backlog, %d requests at once, %s each way, the server's clock %s;\n"+
 		"%s each, the cold start left out.\n",
-		s.scenario.MaxInFlight, brief(s.scenario.Leg), clock, counted(s.seeds, "run"))
+		s.scenario.MaxInFlight, brief(s.scenario.Leg), clock, plural(s.seeds, "run"))
 	return err
 }
 

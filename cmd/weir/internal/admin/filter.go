@@ -55,12 +55,7 @@ func splitStates(said []string) (names stateNames) {
 	return names
 }
 
-var (
-	states = []outbox.State{
-		outbox.Pending, outbox.Sending, outbox.Retrying, outbox.Sent, outbox.Failed, outbox.Expired, outbox.Canceled, outbox.Unknown,
-	}
-	hashForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
+var hashForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // selection is the filter as the store has it. What cannot select anything is
 // refused: it is mistyped.
@@ -76,8 +71,8 @@ func (f filter) selection() (store.Filter, error) {
 	for _, name := range f.State {
 		chosen.States = append(chosen.States, outbox.State(name))
 	}
-	if slices.ContainsFunc(chosen.States, func(s outbox.State) bool { return !slices.Contains(states, s) }) {
-		wrong("state", "must be of "+joined(states))
+	if slices.ContainsFunc(chosen.States, func(s outbox.State) bool { return !slices.Contains(outbox.States[:], s) }) {
+		wrong("state", "must be of "+joined(outbox.States[:]))
 	}
 	if f.Lane != "" && !slices.Contains(outbox.Lanes[:], chosen.Lane) {
 		wrong("lane", "must be one of "+joined(outbox.Lanes[:]))

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -75,6 +76,14 @@ func (s *Server) isHere(host string) bool {
 	}
 	ip, err := netip.ParseAddr(name)
 	return err == nil && ip.IsLoopback()
+}
+
+// isPlain reports whether there is only one way to read the path of a request.
+func isPlain(r *http.Request) bool {
+	p := r.URL.Path
+	clean := path.Clean(p)
+	return r.URL.RawPath == "" && strings.HasPrefix(p, "/") && (p == clean || clean != "/" && p == clean+"/") &&
+		!strings.ContainsFunc(p, func(c rune) bool { return c < ' ' || c == '\\' || c == 0x7f })
 }
 
 type requestIDKey struct{}

@@ -2,8 +2,13 @@ package admin_test
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"weir/cmd/weir/internal/admin"
 )
@@ -148,5 +153,43 @@ func TestAServerWithoutATokenLetsNobodyIn(t *testing.T) {
 	wantRefusal(t, d.call("GET", "/api/v1/status", "", "Authorization: Bearer "), 401, "unauthorized")
 	if got := d.logIn(""); got.status != 401 || got.header.Get("Set-Cookie") != "" {
 		t.Errorf("a login without a token: %d", got.status)
+	}
+}
+
+func TestNoMoreConnectionsAreOpenThanThereIsRoomFor(t *testing.T) {
+	d := serve(t, nil)
+	ask := func() net.Conn {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(d.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if _, err := io.WriteString(conn, "GET /assets/none HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	hear := func(conn net.Conn, within time.Duration) error {
+		if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := conn.Read(make([]byte, 1))
+		return err
+	}
+	const room = 256 // as docs/design.md says
+	conns := make([]net.Conn, room)
+	for i := range conns {
+		conns[i] = ask()
+		if err := hear(conns[i], patience); err != nil {
+			t.Fatalf("connection %d is not answered: %v", i, err)
+		}
+	}
+	late := ask()
+	if err := hear(late, 20*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("connection %d is answered at once (%v)", room, err)
+	}
+	conns[0].Close()
+	if err := hear(late, patience); err != nil {
+		t.Errorf("it is not answered when there is room: %v", err)
 	}
 }

@@ -3,7 +3,6 @@ package admin
 import (
 	"maps"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 )
@@ -115,12 +114,4 @@ func (m methods) names() []string {
 		names = append(names, http.MethodHead)
 	}
 	return slices.Sorted(slices.Values(names))
-}
-
-// isPlain reports whether there is only one way to read the path of a request.
-func isPlain(r *http.Request) bool {
-	p := r.URL.Path
-	clean := path.Clean(p)
-	return r.URL.RawPath == "" && strings.HasPrefix(p, "/") && (p == clean || clean != "/" && p == clean+"/") &&
-		!strings.ContainsFunc(p, func(c rune) bool { return c < ' ' || c == '\\' || c == 0x7f })
 }

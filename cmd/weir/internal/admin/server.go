@@ -22,6 +22,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"weir/outbox"
 	"weir/store"
 )
@@ -132,6 +134,9 @@ func (s *Server) Close() error {
 }
 
 const (
+	// maxConnections bounds the connections that are open at once; more wait in the
+	// kernel's queue.
+	maxConnections = 256
 	// maxHeader bounds the header of a request, in bytes.
 	maxHeader = 16 << 10
 	// answerFor is how long an answer may take to be read; streams go on longer.
@@ -156,7 +161,7 @@ func (s *Server) Run(ctx context.Context) error {
 		ErrorLog:    slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(limitCrowd(s.cfg.Listener, maxConnections)) }()
+	go func() { failed <- server.Serve(netutil.LimitListener(s.cfg.Listener, maxConnections)) }()
 	select {
 	case err := <-failed:
 		s.stop()

@@ -56,7 +56,7 @@ func (f frame) Nav() []link {
 }
 
 // States are those a message can be in, for the filter.
-func (f frame) States() []outbox.State { return states }
+func (f frame) States() []outbox.State { return outbox.States[:] }
 
 type link struct {
 	Path, Name string

@@ -53,10 +53,10 @@ func (a *audit) check(ok bool, k kind, format string, args ...any) {
 
 // row is what the database says of one key.
 type row struct {
-	key, state                             string
-	messageID, requestID, code, why        sql.NullString
-	ambiguousAt, firstAttemptAt, settledAt sql.NullInt64
-	pruned                                 bool // only its tombstone is there
+	key, state                      string
+	messageID, requestID, code, why sql.NullString
+	ambiguousAt, settledAt          sql.NullInt64
+	pruned                          bool // only its tombstone is there
 }
 
 // audit holds the books against each other when all has settled.
@@ -145,7 +145,7 @@ func (a *audit) attempts(ctx context.Context, db *sql.DB, stats sandbox.Stats) e
 
 func readRows(ctx context.Context, db *sql.DB) (map[string]row, error) {
 	found, err := db.QueryContext(ctx, `
-		SELECT idempotency_key, state, message_id, request_id, error_code, error_message, ambiguous_at, first_attempt_at, settled_at
+		SELECT idempotency_key, state, message_id, request_id, error_code, error_message, ambiguous_at, settled_at
 		FROM messages`)
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func readRows(ctx context.Context, db *sql.DB) (map[string]row, error) {
 	for found.Next() {
 		var r row
 		if err := found.Scan(&r.key, &r.state, &r.messageID, &r.requestID, &r.code, &r.why,
-			&r.ambiguousAt, &r.firstAttemptAt, &r.settledAt); err != nil {
+			&r.ambiguousAt, &r.settledAt); err != nil {
 			return nil, err
 		}
 		rows[r.key] = r

@@ -38,9 +38,6 @@ type scenario struct {
 	// pointed scenarios turn the wall clock or kill at a place, which needs a build
 	// with points.
 	pointed bool
-	// owed names the rule without which weir fails here. It is not played until
-	// that is built.
-	owed string
 	// run begins with a daemon that runs and has sent a few messages. It leaves
 	// one that runs, or none.
 	run func(ctx context.Context, w *world) error
@@ -55,7 +52,7 @@ func scenarios() []scenario {
 func Scenarios() []string {
 	var names []string
 	for _, s := range scenarios() {
-		if s.owed == "" && (!s.pointed || point.Built) {
+		if !s.pointed || point.Built {
 			names = append(names, s.name)
 		}
 	}

@@ -36,8 +36,6 @@ type answer struct {
 	verdict dispatcher.Verdict
 }
 
-var finalStates = []outbox.State{outbox.Sent, outbox.Failed, outbox.Expired, outbox.Canceled, outbox.Unknown}
-
 // of gives the series of a bucket, which begin at zero.
 func (m *Metrics) of(name outbox.Bucket) *bucket {
 	m.mu.RLock()
@@ -67,7 +65,10 @@ func (m *Metrics) of(name outbox.Bucket) *bucket {
 	for _, lane := range outbox.Lanes {
 		b.wait[lane] = m.wait.WithLabelValues(account, channel, string(lane))
 	}
-	for _, state := range finalStates {
+	for _, state := range outbox.States {
+		if !state.Settled() {
+			continue
+		}
 		b.settled[state] = make(map[outbox.Lane]prometheus.Counter)
 		for _, lane := range outbox.Lanes {
 			b.settled[state][lane] = m.settled.WithLabelValues(string(state), account, channel, string(lane))

@@ -23,15 +23,15 @@ type sample struct {
 
 // samples are all looks, in their order.
 type samples struct {
-	mu   sync.Mutex
-	all  []sample
-	life int // restarts so far
+	mu       sync.Mutex
+	all      []sample
+	restarts int // so far
 }
 
 func (s *samples) restarted() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.life++
+	s.restarts++
 }
 
 func (s *samples) add(one sample) {

@@ -17,6 +17,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -137,13 +138,20 @@ func (s *soak) say(format string, args ...any) {
 	fmt.Fprintf(s.Out, "%8v  %s\n", time.Since(s.start).Round(time.Second), fmt.Sprintf(format, args...))
 }
 
-// freeAddress is one that a daemon can listen on after each restart.
+// freeAddress is one that a daemon can listen on after each restart. It lies below
+// the ports that the system gives to connections, one of which could take it
+// while the daemon is down.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("soak: looking for a free port: %w", err)
+	for {
+		address := fmt.Sprint("127.0.0.1:", 10_000+rand.N(20_000))
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			return address, l.Close()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return "", fmt.Errorf("soak: looking for a free port: %w", err)
+		}
 	}
-	return l.Addr().String(), l.Close()
 }
 
 // pause waits, and reports false if ctx ended first.

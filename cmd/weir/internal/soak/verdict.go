@@ -166,7 +166,7 @@ func examples(keys []string) string {
 // judgeGrowth allows a third and a little more: the database's caches fill, and
 // load differs.
 func (s *soak) judgeGrowth(v *Verdict) {
-	v.find(true, "restarts", "%d, and %d looks at the daemon", s.samples.life, len(s.samples.all))
+	v.find(true, "restarts", "%d, and %d looks at the daemon", s.samples.restarts, len(s.samples.all))
 	const mib = 1 << 20
 	for _, g := range []struct {
 		name   string

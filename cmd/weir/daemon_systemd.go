@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 )
@@ -26,16 +25,10 @@ func (d *daemon) notifySystemd(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	tick := time.NewTicker(interval / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return every(ctx, interval/3, func() error {
 		if d.store.Alive() { // also while it waits for a disk or a lock, which a restart would not mend
 			tell(sd.SdNotifyWatchdog)
 		}
-	}
+		return nil
+	})
 }

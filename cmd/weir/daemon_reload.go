@@ -13,7 +13,7 @@ import (
 	"weir/dispatcher"
 )
 
-// liveSettings are those that a running daemon takes over; so it does the key of
+// liveSettings are those that a running daemon takes over, as it does the key of
 // an account. All others count after a restart only.
 var liveSettings = []string{"WEIR_CONCURRENCY", "WEIR_BULK_RESERVE", "WEIR_MAX_PENDING", "WEIR_LOG_LEVEL"}
 
@@ -23,7 +23,7 @@ var accountSettings = []string{"WEIR_API_URL", "WEIR_API_KEY", "WEIR_API_KEY_FIL
 // reloads is what a daemon needs to take over another configuration.
 type reloads struct {
 	asked   <-chan os.Signal        // nil: never
-	read    func() (*Config, error) // with every fault
+	read    func() (*Config, error) // its error names every fault
 	present atomic.Pointer[Config]  // in force, never changed in place
 	level   slog.LevelVar
 }

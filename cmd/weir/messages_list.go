@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/outbox"
 	"weir/store"
 )
 
@@ -24,13 +25,13 @@ func newMessagesListCommand(a *app) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	flags := command.Flags()
-	which.add(flags, states)
+	which.add(flags, outbox.States[:])
 	flags.IntVar(&limit, "limit", 50, "list at most `N`")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object per line, with the columns of the table messages")
 	addDatabaseFlags(flags)
-	a.offerFilter(command, states)
+	a.offerFilter(command, outbox.States[:])
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter, err := which.read(a.now(), states)
+		filter, err := which.read(a.now(), outbox.States[:])
 		if err != nil {
 			return err
 		}

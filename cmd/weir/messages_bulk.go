@@ -97,14 +97,6 @@ func (b *bulkCommand) skipped(n store.Bulk) string {
 	return fmt.Sprintf("; %d skipped: %s", n.Skipped, strings.Join(why, ", "))
 }
 
-// plural counts things for people.
-func plural(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return thousands(n) + " " + thing
-}
-
 func newRetryCommand(a *app) *cobra.Command {
 	var expiresAt, ttl string
 	b := &bulkCommand{

@@ -14,11 +14,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"weir/cmd/weir/internal/sandbox"
 	"weir/outbox"
@@ -286,9 +286,9 @@ func TestAnIOErrorOfTheDatabaseEndsTheDaemonAndTheNextJudges(t *testing.T) {
 	daemon := r.serve()
 	r.send(envelopes(keysOf("k", 8))...)
 	await(t, "requests are under way", func() bool { return r.ask(`SELECT count(*) FROM messages WHERE state = 'sending'`) > 0 })
-	limit := syscall.Rlimit{Cur: 1 << 10, Max: 1 << 10} // no file may grow, or be written beyond that
-	if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(daemon.cmd.Process.Pid), syscall.RLIMIT_FSIZE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0); errno != 0 {
-		t.Skip(errno)
+	limit := unix.Rlimit{Cur: 1 << 10, Max: 1 << 10} // no file may grow, or be written beyond that
+	if err := unix.Prlimit(daemon.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
+		t.Skip(err)
 	}
 	if code := daemon.exit(); code != exitFailed {
 		t.Errorf("exit %d", code)

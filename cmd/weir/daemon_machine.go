@@ -188,19 +188,3 @@ func (d *daemon) notice(ctx context.Context, setBy, reason string, since, until 
 	d.log.Warn("something is wrong", "what", setBy, "reason", reason)
 	return d.store.PutGate(ctx, g)
 }
-
-// every calls f now and then until ctx ends or f fails.
-func every(ctx context.Context, pause time.Duration, f func() error) error {
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
-	for {
-		if err := f(); err != nil && ctx.Err() == nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}

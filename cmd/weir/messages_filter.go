@@ -12,11 +12,6 @@ import (
 	"weir/store"
 )
 
-// states are those that a list can be narrowed to.
-var states = []outbox.State{
-	outbox.Pending, outbox.Sending, outbox.Retrying, outbox.Sent, outbox.Failed, outbox.Expired, outbox.Canceled, outbox.Unknown,
-}
-
 // filterFlags are the flags that say which messages are meant.
 type filterFlags struct {
 	filter                        store.Filter
