@@ -52,7 +52,7 @@ func (s *Store) bulk(ctx context.Context, f Filter, do action, dryRun bool) (Bul
 	}
 	var sum Bulk
 	// What comes in meanwhile was not meant.
-	if err := s.read.GetContext(ctx, &f.Before, `SELECT 1 + coalesce(max(id), 0) FROM messages`); err != nil {
+	if err := s.search.GetContext(ctx, &f.Before, `SELECT 1 + coalesce(max(id), 0) FROM messages`); err != nil {
 		return sum, fmt.Errorf("store: %s of many messages: %w", do.verb, err)
 	}
 	f.oldestFirst, f.Most = true, bulkBatch
@@ -82,7 +82,7 @@ func (s *Store) operatedPage(ctx context.Context, f Filter) ([]operated, error) 
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.read.QueryContext(ctx, operatedRow+`WHERE id IN (`+query+`) ORDER BY id`, args...)
+	rows, err := s.search.QueryContext(ctx, operatedRow+`WHERE id IN (`+query+`) ORDER BY id`, args...)
 	if err != nil {
 		return nil, err
 	}

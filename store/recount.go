@@ -60,7 +60,7 @@ func (s *Store) Recount(ctx context.Context) (mended []string, err error) {
 // buckets that have no row. All is read from one moment, so that the difference
 // holds whatever is written since.
 func (s *Store) miscounts(ctx context.Context) (wrong map[string]counts, rowless []string, err error) {
-	tx, err := s.read.BeginTxx(ctx, nil)
+	tx, err := s.search.BeginTxx(ctx, nil)
 	if err != nil {
 		return nil, nil, err
 	}
