@@ -289,6 +289,22 @@ func (m *lastMinute) total(now time.Time) int {
 	return sum
 }
 
+// rateFrom is how many seconds of events tell a rate.
+const rateFrom = 3
+
+// perSecond is the rate since the first event of the last minute; 0 while it is
+// too fresh to tell one, since it would promise the end of a backlog for days
+// ahead.
+func (m *lastMinute) perSecond(now time.Time) float64 {
+	sum := m.total(now)
+	for age := 59; age >= rateFrom; age-- {
+		if s := m.second - int64(age); s >= 0 && m.counts[s%60] > 0 {
+			return float64(sum) / float64(age+1)
+		}
+	}
+	return 0
+}
+
 func (m *lastMinute) advance(now time.Time) {
 	second := now.Unix()
 	for s := max(m.second+1, second-59); s <= second; s++ {

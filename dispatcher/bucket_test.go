@@ -67,3 +67,24 @@ func TestTheLastMinuteForgetsWhatIsOlder(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRateOfAFreshStartIsNotSpreadOverAMinute(t *testing.T) {
+	var m lastMinute
+	for s := range 10 {
+		now := noon.Add(time.Duration(s) * time.Second)
+		m.add(now, 20)
+		want := 20.0
+		if s < rateFrom {
+			want = 0
+		}
+		if got := m.perSecond(now); got != want {
+			t.Errorf("after %d s it is %v a second, want %v", s+1, got, want)
+		}
+	}
+	if got := m.perSecond(noon.Add(19 * time.Second)); got != 10 {
+		t.Errorf("after a break as long as the work it is %v a second, want 10", got)
+	}
+	if got := m.perSecond(noon.Add(time.Hour)); got != 0 {
+		t.Errorf("an hour later it is %v a second", got)
+	}
+}

@@ -218,12 +218,12 @@ func oddLimit(s limiter.State, now time.Time) string {
 }
 
 // rate is what the bucket gets done per second: what the limit allows, or where
-// none is known, what it did in the last minute.
+// none is known, what it did of late.
 func (b *bucket) rate(s limiter.State, now time.Time) float64 {
 	if s.Rate > 0 {
 		return s.Rate
 	}
-	return float64(b.sent.total(now)) / 60
+	return b.sent.perSecond(now)
 }
 
 func (a *account) limitScope() limitScope {

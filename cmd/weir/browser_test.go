@@ -148,15 +148,14 @@ func (p *tab) click(tag, text string) {
 	p.do(chromedp.Click(fmt.Sprintf(`//%s[normalize-space()=%s]`, tag, strconv.Quote(text))))
 }
 
-// ask evaluates an expression in the page.
-func ask[T any](p *tab, expression string) T {
+// ask evaluates an expression in the page, also if that is just being left.
+func ask[T any](p *tab, expression string) (value T) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
-	if err != nil {
-		p.t.Fatalf("%s: %v", expression, err)
-	}
+	await(p.t, "the page tells "+expression, func() bool {
+		var err error
+		value, err = chromedp.Run(p.ctx, chromedp.Evaluate[T](expression))
+		return err == nil
+	})
 	return value
 }
 

@@ -50,6 +50,7 @@ func TestTheDashboardShowsABucketThatRunsThatIsParkedAndThatIsHeld(t *testing.T)
 	d := r.serve()
 	p := openTab(t, d)
 	p.see(rcsCard, "left of 100 per 10 s", "a minute, done about ", " UTC")
+	p.wantNames("a bucket at work")
 
 	for _, state := range []string{"running", "parked"} {
 		texts := []string{state, "since ", "left of 100 per 10 s", " waiting, ", "a minute, done about ", "oldest due "}
@@ -99,19 +100,27 @@ func TestInTheDashboardAPersonFindsAFailedMessageAndSendsItAgain(t *testing.T) {
 	p.click("button", "Retry …")
 	p.see("dialog", "Send this message again?")
 	p.click("button", "Retry")
-	p.see("#said", "refused is pending")
+	p.see("#said", "refused is ") // pending, or sent already
 	r.awaitState("sent", 3)
-	p.click("button", "Refresh")
+	p.do(chromedp.Reload())
 	p.see("#message", "Attempt 2: sent")
 	r.wantSent("bumpy", "refused", "plain")
 
 	id := r.show("bumpy").RequestID
 	p.open("/messages?find=" + *id)
 	p.see("#list", "bumpy")
+	p.click("a", "Show all")
+	p.see("#count", "3 messages,")
+	p.click("summary", "Filters")
+	p.do(chromedp.SendKeys(chromedp.CSS(`#recipient`), "+4915100000000"))
+	p.click("button", "Search")
+	p.see("#count", "No message matches.")
+	p.click("a", "Show all")
+	p.see("#count", "3 messages,")
 	p.click("summary", "Filters")
 	p.do(chromedp.SendKeys(chromedp.CSS(`#recipient`), "+4915112345678"))
-	p.do(chromedp.SetValue(chromedp.CSS(`input[name="find"]`), ""))
 	p.click("button", "Search")
+	await(t, "the page asks for the hash", func() bool { return strings.Contains(ask[string](p, `location.search`), "recipient_hash=536afd52") })
 	p.see("#count", "3 messages,")
 	if address := ask[string](p, `location.href`); strings.Contains(address, "4915112345678") {
 		t.Errorf("the recipient stands in the address %s", address)
@@ -137,6 +146,22 @@ func TestInTheDashboardAPersonSendsAWholeFailedBatchAgain(t *testing.T) {
 	p.see("#said", "120 messages changed, 0 left as they were")
 	r.awaitState("sent", len(keys))
 	r.wantSent(keys...)
+}
+
+func TestInTheDashboardAPersonResolvesAnUnknownMessage(t *testing.T) {
+	r := watched(t, sandbox.Config{})
+	r.send(envelope("doubtful", rcsBody))
+	r.unknown("doubtful")
+	p := openTab(t, r.serve())
+	p.click("a", "1 unknown")
+	p.click("a", "doubtful")
+	p.see("#message", "unknown", "Attempt 1: lost")
+	p.click("button", "Resolve …")
+	p.do(chromedp.SendKeys(chromedp.CSS(`dialog input`), "msg_found"))
+	p.picture("a question with fields")
+	p.click("button", "Resolve")
+	p.see("#said", "doubtful is sent")
+	p.see("#message", "msg_found")
 }
 
 func TestInTheDashboardABodyAndItsRecipientAreHiddenUntilAPersonAsks(t *testing.T) {
@@ -238,6 +263,7 @@ func TestInTheDashboardNothingThatAStrangerSaysBecomesMarkup(t *testing.T) {
 			t.Errorf("%s has %d elements that a stranger made", path, n)
 		}
 	}
+	p.open("/rejected")
 	p.click("button", "Show")
 	p.see("pre", hostile)
 	p.picture("rejected")

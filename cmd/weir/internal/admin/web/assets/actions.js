@@ -58,16 +58,18 @@ export function probe(scope) {
   });
 }
 
-// covering are the scopes whose gates hold a bucket, its own first.
-export function covering(bucket, daemon) {
-  return [bucket, 'account:' + bucket.replace(/^bucket:/, '').split('/')[0], daemon];
+// remedy is what a person can do about a gate; null where only its own cure
+// helps: a probe says nothing about this machine.
+export function remedy(gate) {
+  if (gate.kind === 'paused' || gate.set_by === 'clock') return resume;
+  return gate.kind === 'parked' || ['disk', 'nats', 'wal'].includes(gate.set_by) ? null : probe;
 }
 
-// gatesOver are the gates of some kinds that hold a bucket.
-export async function gatesOver(bucket, daemon, kinds) {
-  const scopes = covering(bucket, daemon);
+// gatesOver are the gates that hold a bucket: its own, its account's and the daemon's.
+export async function gatesOver(bucket, daemon) {
+  const account = bucket.replace(/^bucket:/, 'account:').split('/')[0];
   const { gates } = await get('/gates');
-  return gates.filter((g) => kinds.includes(g.kind) && scopes.includes(g.scope));
+  return gates.filter((g) => [bucket, account, daemon].includes(g.scope));
 }
 
 const deadlines = [['', 'as it was'], ['1h', '1 hour from now'], ['24h', '1 day from now'], ['168h', '1 week from now']];

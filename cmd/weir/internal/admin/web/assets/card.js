@@ -1,13 +1,13 @@
 // The card of one bucket: what it does, why, until when, and when it is done.
 
-import { gatesOver, pause, probe, resume } from '/assets/actions.js';
-import { el, fill, say } from '/assets/dom.js';
+import { gatesOver, pause, remedy } from '/assets/actions.js';
+import { announce, el, fill, say } from '/assets/dom.js';
 import { pill } from '/assets/state.js';
 import { bucketName, clock, count, forecast, number, relative, span } from '/assets/words.js';
 
 // card makes the card of a bucket. show takes its status and the daemon's scope,
 // tick brings what is told by the clock up to date.
-export function card(scope, complain) {
+export function card(scope) {
   const name = bucketName(scope);
   const [account, channel] = name.split('/');
   const at = { account, channel };
@@ -57,20 +57,20 @@ export function card(scope, complain) {
     const paused = shown.state === 'paused';
     const sick = shown.state === 'held' || shown.state === 'degraded';
     fill(actions,
-      sick && el('button', { click: () => lift(['held', 'degraded'], probe) }, 'Probe …'),
-      paused
-        ? el('button', { click: () => lift(['paused'], resume) }, 'Resume …')
-        : el('button', { click: () => pause([scope]) }, 'Pause …'));
+      sick && el('button', { click: lift }, 'Probe …'),
+      paused ? el('button', { click: lift }, 'Resume …') : el('button', { click: () => pause([scope]) }, 'Pause …'));
     if (had) actions.firstElementChild.focus();
   }
 
-  // lift acts on the gate that stands, which may be the account's or the daemon's.
-  async function lift(kinds, act) {
+  // lift acts on the gate that is shown, which may be the account's or the daemon's.
+  async function lift() {
     try {
-      const [gate] = await gatesOver(scope, daemon, kinds);
-      await act(gate?.scope ?? scope);
+      const gates = (await gatesOver(scope, daemon)).filter((g) => g.kind === shown.state);
+      const gate = gates.find(remedy);
+      if (gate) await remedy(gate)(gate.scope);
+      else announce(gates.length > 0 ? 'It opens by its own cure only: Gates says which.' : 'No gate stands now: the reason says what to do.');
     } catch (error) {
-      complain(error);
+      announce(error.message);
     }
   }
 
@@ -97,10 +97,9 @@ function details(status, now) {
   return [
     status.oldest_due_at && `oldest due ${relative(status.oldest_due_at, now)}`,
     `${number(status.in_flight)} in flight`,
-    status.retrying > 0 && `${number(status.retrying)} retrying`,
-    status.scheduled > 0 && `${number(status.scheduled)} scheduled for later`,
     `${number(status.sent_last_minute)} sent in the last minute`,
     status.throttled > 0 && `${count(status.throttled, 'answer')} of 429`,
+    status.last_error_code && `last error ${status.last_error_code}`,
   ].filter(Boolean).join(' · ');
 }
 

@@ -1,6 +1,6 @@
 // All gates, with what each means and what to do about it.
 
-import { pause, probe, resume } from '/assets/actions.js';
+import { pause, remedy, resume } from '/assets/actions.js';
 import { get, serverNow } from '/assets/api.js';
 import { byId, complain, copyable, el, fill } from '/assets/dom.js';
 import { pill } from '/assets/state.js';
@@ -18,7 +18,6 @@ const cures = {
   clock: 'Set the clock. If it is right and the earlier one was wrong, resume.',
   operator: 'Somebody paused it. Resume it when the cause has gone.',
 };
-const ownCure = ['disk', 'clock', 'nats', 'wal']; // a probe says nothing about the machine
 
 byId('pause').addEventListener('click', async () => {
   try {
@@ -66,8 +65,6 @@ const columns = (now) => [
 ];
 
 function action(g) {
-  const then = (act) => async () => (await act(g.scope)) && show();
-  if (g.kind === 'paused' || g.set_by === 'clock') return el('button', { click: then(resume) }, 'Resume …');
-  if (g.kind !== 'parked' && !ownCure.includes(g.set_by)) return el('button', { click: then(probe) }, 'Probe …');
-  return null;
+  const act = remedy(g);
+  return act && el('button', { click: async () => (await act(g.scope)) && show() }, act === resume ? 'Resume …' : 'Probe …');
 }

@@ -56,13 +56,13 @@ function facts(m) {
 }
 
 function requests(m) {
-  const n = m.attempts.reduce((sum, a) => sum + a.requests, 0);
+  const n = m.timeline.reduce((sum, a) => sum + a.requests, 0);
   return number(n) + (m.throttles > 0 ? `, ${number(m.throttles)} of them over the limit` : '');
 }
 
 // story is all that happened and that is known to come, in the order of time.
 function story(m) {
-  const events = [[m.created_at, el('p', {}, 'accepted')], ...m.attempts.map((a) => [a.started_at, attempt(a)])];
+  const events = [[m.created_at, el('p', {}, 'accepted')], ...m.timeline.map((a) => [a.started_at, attempt(a)])];
   if (m.settled_at) {
     events.push([m.settled_at, el('p', {}, pill(m.state))]);
   } else {

@@ -79,17 +79,13 @@ function showBuckets({ daemon, buckets }, now) {
   const list = byId('buckets');
   const same = buckets.length === cards.size && buckets.every((b) => cards.has(b.scope));
   if (!same || buckets.length === 0) {
-    for (const b of buckets) if (!cards.has(b.scope)) cards.set(b.scope, card(b.scope, complainLoudly));
+    for (const b of buckets) if (!cards.has(b.scope)) cards.set(b.scope, card(b.scope));
     for (const scope of cards.keys()) if (!buckets.some((b) => b.scope === scope)) cards.delete(scope);
     fill(list, buckets.length === 0
       ? el('p', { class: 'empty' }, 'No messages yet. A bucket appears with its first message.')
       : buckets.map((b) => cards.get(b.scope).node));
   }
   for (const b of buckets) cards.get(b.scope).show(b, daemon.scope, now);
-}
-
-function complainLoudly(error) {
-  announce(error.message);
 }
 
 // plot turns counts that only grow into rates; retention may lower them.

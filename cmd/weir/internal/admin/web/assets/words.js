@@ -39,18 +39,31 @@ export function clock(iso, now, exact = true) {
 // bucketName is a scope without the word for its kind.
 export const bucketName = (scope) => scope.replace(/^bucket:/, '');
 
-// waiting is how many messages could be sent now, if nothing held them back.
-export const waiting = (status) => Math.max(0, status.pending + status.retrying - status.scheduled);
+// waiting is how many messages are still to be sent, now or later.
+export const waiting = (status) => status.pending + status.retrying;
 
-// forecast tells what waits, how fast it goes and when it will be done. The
-// rate is the one that weir's own estimate rests on.
+// forecast tells what waits, how fast it goes and when it will be through, in
+// the words of weir status.
 export function forecast(status, now) {
   const n = waiting(status);
   if (n === 0) return 'nothing waiting';
-  const text = `${number(n)} waiting`;
-  if (!status.eta_at) return text;
-  const left = Date.parse(status.eta_at) - now;
-  if (left < 1000) return `${text}, done in a moment`;
-  const rate = Number((n / (left / 60_000)).toPrecision(2));
-  return `${text}, ${number(rate)} a minute, done about ${clock(status.eta_at, now, left < 120_000)}`;
+  const kinds = ['scheduled', 'retrying'].filter((kind) => status[kind] > 0).map((kind) => `${number(status[kind])} ${kind}`);
+  return `${number(n)} waiting` + (kinds.length > 0 ? ` (${kinds.join(', ')})` : '') + expectation(status, now);
+}
+
+// expectation is empty while nobody can tell. The end was reckoned, at the last
+// heartbeat, from the rate.
+function expectation(status, now) {
+  if (!status.eta_at || !status.heartbeat_at) return '';
+  const end = Date.parse(status.eta_at);
+  const minutes = (end - Date.parse(status.heartbeat_at)) / 60_000;
+  const rate = minutes > 0 ? `, ${rateText((waiting(status) - status.scheduled) / minutes)}` : '';
+  return `${rate}, done about ${clock(status.eta_at, now, end - now < 300_000)}`;
+}
+
+// rateText rounds to two digits: it is a forecast.
+function rateText(perMinute) {
+  if (perMinute < 1) return 'less than 1 a minute';
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(perMinute)) - 1);
+  return `${number(Math.round(perMinute / unit) * unit)} a minute`;
 }
