@@ -14,17 +14,24 @@ import (
 // eraseFetch is how many events are read at once.
 const eraseFetch = 1000
 
-// Erase overwrites every envelope in WEIR_SEND and every event in WEIR_OUTCOME
-// whose key is erased, and tells how many there were. An envelope that has been
+// Erased tells by their keys what is to be erased. Both fields are needed.
+type Erased struct {
+	Envelopes func(key string) bool // in WEIR_SEND: only of keys that are refused, or a message is lost
+	Events    func(key string) bool // in WEIR_OUTCOME
+}
+
+// Erase overwrites the envelopes in WEIR_SEND and the events in WEIR_OUTCOME
+// that are erased, and tells how many there were. An envelope that has been
 // acked cannot be overwritten: the server drops its file once nothing in it waits.
-func (q *Queue) Erase(ctx context.Context, erased func(key string) bool) (int, error) {
+func (q *Queue) Erase(ctx context.Context, erased Erased) (int, error) {
 	var sum int
 	for _, s := range []struct {
-		name string
-		find func(ctx context.Context, s jetstream.Stream, state jetstream.StreamState, erased func(key string) bool) ([]uint64, error)
-	}{{sendStream, q.findEnvelopes}, {outcomeStream, q.findEvents}} {
+		name   string
+		find   func(ctx context.Context, s jetstream.Stream, state jetstream.StreamState, erased func(key string) bool) ([]uint64, error)
+		erased func(key string) bool
+	}{{sendStream, q.findEnvelopes, erased.Envelopes}, {outcomeStream, q.findEvents, erased.Events}} {
 		n, err := q.eraseIn(ctx, s.name, func(stream jetstream.Stream, state jetstream.StreamState) ([]uint64, error) {
-			return s.find(ctx, stream, state, erased)
+			return s.find(ctx, stream, state, s.erased)
 		})
 		sum += n
 		if err != nil {
@@ -37,7 +44,7 @@ func (q *Queue) Erase(ctx context.Context, erased func(key string) bool) (int, e
 // EraseBeside is Erase while no daemon runs. It reaches an external server, or
 // starts the embedded one without letting anybody in: the caller holds the lock
 // on the data directory. Without streams there is nothing to do.
-func EraseBeside(ctx context.Context, cfg Config, erased func(key string) bool) (int, error) {
+func EraseBeside(ctx context.Context, cfg Config, erased Erased) (int, error) {
 	cfg.Listen = ""
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {

@@ -73,7 +73,7 @@ func TestWhatIsErasedOrAckedStandsInNoFileAndTheRestIsKept(t *testing.T) {
 		q.PublishOutcome(outbox.Outcome{Key: &key, State: "sent", At: time.Now()})
 	}
 	erased := func(key string) bool { return len(key) > 6 && key[:6] == "erased" }
-	n, err := q.Erase(deadline(t), erased)
+	n, err := q.Erase(deadline(t), queue.Erased{Envelopes: erased, Events: erased})
 	if err != nil || n != 3 {
 		t.Errorf("%d erased, %v; want 3", n, err)
 	}
@@ -87,7 +87,9 @@ func TestWhatIsErasedOrAckedStandsInNoFileAndTheRestIsKept(t *testing.T) {
 		t.Errorf("of what is to be kept there is only %q", found)
 	}
 	// And while no daemon runs.
-	n, err = queue.EraseBeside(deadline(t), embedded(dir), func(key string) bool { return key == "kept-4" })
+	n, err = queue.EraseBeside(deadline(t), embedded(dir), queue.Erased{
+		Envelopes: func(key string) bool { return key == "kept-4" }, Events: func(string) bool { return false },
+	})
 	if err != nil || n != 1 || len(stands(t, dir, "kept-4")) > 0 {
 		t.Errorf("%d erased, %v", n, err)
 	}
@@ -103,14 +105,16 @@ func TestWhatIsErasedOrAckedStandsInNoFileAndTheRestIsKept(t *testing.T) {
 
 func TestWithoutStreamsThereIsNothingToErase(t *testing.T) {
 	cfg := embedded(filepath.Join(t.TempDir(), "none"))
-	if n, err := queue.EraseBeside(deadline(t), cfg, func(string) bool { return true }); n != 0 || err != nil {
+	every := func(string) bool { return true }
+	all := queue.Erased{Envelopes: every, Events: every}
+	if n, err := queue.EraseBeside(deadline(t), cfg, all); n != 0 || err != nil {
 		t.Errorf("%d erased, %v", n, err)
 	}
 	if _, err := os.Stat(cfg.StoreDir); !os.IsNotExist(err) {
 		t.Errorf("a directory was made: %v", err)
 	}
 	cfg = queue.Config{URL: external(t), Now: time.Now}
-	if n, err := queue.EraseBeside(deadline(t), cfg, func(string) bool { return true }); n != 0 || err != nil {
+	if n, err := queue.EraseBeside(deadline(t), cfg, all); n != 0 || err != nil {
 		t.Errorf("an external server without streams: %d erased, %v", n, err)
 	}
 }

@@ -26,8 +26,9 @@ const bulkBatch = 200
 const bulkGap = time.Millisecond
 
 // RetryMatching does what Retry does to all messages that match, in the order
-// of their acceptance; f's Before and Most do not count. Without States it takes
-// the Retryable ones; of others it returns ErrState. With dryRun nothing is
+// of their acceptance; f's Most does not count. Without Before it leaves alone
+// what comes in meanwhile, see NextID. Without States it takes the Retryable ones;
+// of others it returns ErrState. With dryRun nothing is
 // changed, and the counts say what would be skipped. It works in small commits,
 // so that a daemon goes on meanwhile: after an error some are changed, as the
 // counts say, and it may be called again.
@@ -51,9 +52,11 @@ func (s *Store) bulk(ctx context.Context, f Filter, do action, dryRun bool) (Bul
 		}
 	}
 	var sum Bulk
-	// What comes in meanwhile was not meant.
-	if err := s.read.GetContext(ctx, &f.Before, `SELECT 1 + coalesce(max(id), 0) FROM messages`); err != nil {
-		return sum, fmt.Errorf("store: %s of many messages: %w", do.verb, err)
+	if f.Before == 0 { // What comes in meanwhile was not meant.
+		var err error
+		if f.Before, err = s.NextID(ctx); err != nil {
+			return sum, err
+		}
 	}
 	f.oldestFirst, f.Most = true, bulkBatch
 	for {
@@ -77,12 +80,21 @@ func (s *Store) bulk(ctx context.Context, f Filter, do action, dryRun bool) (Bul
 	}
 }
 
+// NextID is above the ids of all messages that are there: as a filter's Before it
+// keeps a change to those that somebody was asked about.
+func (s *Store) NextID(ctx context.Context) (id int64, err error) {
+	if err := s.read.GetContext(ctx, &id, `SELECT 1 + coalesce(max(id), 0) FROM messages`); err != nil {
+		return 0, fmt.Errorf("store: looking for the newest message: %w", err)
+	}
+	return id, nil
+}
+
 func (s *Store) operatedPage(ctx context.Context, f Filter) ([]operated, error) {
 	query, args, err := s.selection(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.read.QueryContext(ctx, operatedRow+`WHERE id IN (`+query+`) ORDER BY id`, args...)
+	rows, err := s.search.QueryContext(ctx, operatedRow+`WHERE id IN (`+query+`) ORDER BY id`, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func (d *desk) fails(from, to int) {
 func TestManyMessagesAreRetriedAtOnceInTheirOrder(t *testing.T) {
 	d := newDesk(t)
 	d.fails(1, 1000)
-	filter := store.Filter{ErrorCode: "odd", Most: 3, Before: 7} // a page's bounds do not count
+	filter := store.Filter{ErrorCode: "odd", Most: 3} // the bound of a page does not count
 	for _, test := range []struct {
 		dryRun       bool
 		want         store.Bulk
@@ -131,6 +131,21 @@ func TestAChangeOfManyTakesWhatWasThereWhenItBegan(t *testing.T) {
 	got, err := d.RetryMatching(t.Context(), store.Filter{}, time.Time{}, false)
 	if want := (store.Bulk{Matched: 500, Changed: 500}); err != nil || got != want {
 		t.Errorf("%+v (%v), want %+v", got, err, want)
+	}
+}
+
+func TestAChangeOfManyLeavesAloneWhatCameAfterTheQuestion(t *testing.T) {
+	d := newDesk(t)
+	d.put(message("asked"))
+	next, err := d.NextID(t.Context())
+	must(t, err)
+	d.put(message("later"))
+	got, err := d.CancelMatching(t.Context(), store.Filter{Before: next}, false)
+	if want := (store.Bulk{Matched: 1, Changed: 1}); err != nil || got != want {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	if state := d.row("later").State; state != "pending" {
+		t.Errorf("the later one is %s", state)
 	}
 }
 

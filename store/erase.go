@@ -63,7 +63,7 @@ type suspect struct {
 func (s *Store) findMessages(ctx context.Context, w Whose, found *Traces) error {
 	for after := int64(0); ; {
 		var page []suspect
-		err := s.read.SelectContext(ctx, &page, `
+		err := s.search.SelectContext(ctx, &page, `
 			SELECT id, idempotency_key, state, ambiguous_at IS NOT NULL AS ambiguous,
 			       ?1 <> '' OR coalesce(recipient_hash = ?2, 0) AS hit, CAST(body AS BLOB) AS body
 			FROM messages
@@ -108,7 +108,7 @@ func (s *Store) findRejected(ctx context.Context, w Whose, found *Traces) error 
 			ID      int64
 			Payload []byte
 		}
-		if err := s.read.SelectContext(ctx, &page, `
+		if err := s.search.SelectContext(ctx, &page, `
 			SELECT id, payload FROM rejected
 			WHERE id > ?
 			ORDER BY id

@@ -32,7 +32,9 @@ func (s *Store) HastenLocks() { s.writer.try = time.Millisecond }
 func RefuseType(dir string, magic uint32) error { return refuseType(dir, magic) }
 
 // CloseAnyway closes the connections that Close has left open.
-func (s *Store) CloseAnyway() error { return errors.Join(s.writer.close(), s.read.Close()) }
+func (s *Store) CloseAnyway() error {
+	return errors.Join(s.writer.close(), s.read.Close(), s.search.Close())
+}
 
 // Selection is the query behind Messages.
 func (s *Store) Selection(ctx context.Context, f Filter) (string, []any, error) {
@@ -48,4 +50,14 @@ func (s *Store) CancelAfter(ctx context.Context, f Filter, between func()) (Bulk
 	}
 	between()
 	return s.bulkPage(ctx, page, cancel, false)
+}
+
+// KeepSearching keeps every connection for searches until ctx ends.
+func (s *Store) KeepSearching(ctx context.Context) error {
+	for range searches {
+		if _, err := s.search.BeginTxx(ctx, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }

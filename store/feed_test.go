@@ -434,3 +434,20 @@ func TestTheFeedMayBeginWhileOthersWrite(t *testing.T) {
 	d.NewFeed(store.FeedConfig{Queue: &tray{}, Gated: func(outbox.Bucket) bool { return false }})
 	all.Wait()
 }
+
+func TestTheFeedDoesNotWaitForWhoeverLooksThroughAllRows(t *testing.T) {
+	feeding(t, nothing, func(t *testing.T, d *fedDesk) {
+		searching, stop := context.WithCancel(t.Context())
+		must(t, d.KeepSearching(searching))
+		d.put(message("k"))
+		d.expect("while others search", "k")
+		patient, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := d.Messages(patient, store.Filter{Most: 1}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one search too many: %v", err)
+		}
+		stop()
+		_, err := d.Messages(t.Context(), store.Filter{Most: 1})
+		must(t, err)
+	})
+}

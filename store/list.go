@@ -36,7 +36,7 @@ func (s *Store) Messages(ctx context.Context, f Filter) ([]MessageView, error) {
 	messages := []MessageView{}
 	query, args, err := s.selection(ctx, f)
 	if err == nil {
-		err = s.read.SelectContext(ctx, &messages, `
+		err = s.search.SelectContext(ctx, &messages, `
 			SELECT `+messageColumns+` FROM messages_readable
 			WHERE id IN (`+query+`)
 			ORDER BY id DESC`, args...)
@@ -109,7 +109,7 @@ func (s *Store) conditions(ctx context.Context, f Filter) (where string, args []
 // throttled may the row have an older request id than they: they are then shared.
 func (s *Store) requestCondition(ctx context.Context, requestID string) (string, error) {
 	var there bool
-	if err := s.read.GetContext(ctx, &there, `SELECT EXISTS (SELECT 1 FROM attempts WHERE request_id = ?)`, requestID); err != nil {
+	if err := s.search.GetContext(ctx, &there, `SELECT EXISTS (SELECT 1 FROM attempts WHERE request_id = ?)`, requestID); err != nil {
 		return "", err
 	}
 	if there {
@@ -178,7 +178,7 @@ const fewRows = 20_000
 // few tells whether few rows wait in a state. Their index has another order
 // than that of a list: of many the next ones are found sooner along the ids.
 func (s *Store) few(ctx context.Context, is string) (few bool, err error) {
-	err = s.read.GetContext(ctx, &few, `
+	err = s.search.GetContext(ctx, &few, `
 		SELECT count(*) < ? FROM (SELECT 1 FROM messages WHERE `+is+` LIMIT ?)`, fewRows, fewRows)
 	return few, err
 }
@@ -196,7 +196,7 @@ func (s *Store) Keys(ctx context.Context, prefix string, most int) ([]string, er
 			LIMIT ?`
 		args = []any{prefix, prefix + "\x7f", most}
 	}
-	if err := s.read.SelectContext(ctx, &keys, query, args...); err != nil {
+	if err := s.search.SelectContext(ctx, &keys, query, args...); err != nil {
 		return nil, fmt.Errorf("store: listing keys: %w", err)
 	}
 	return keys, nil

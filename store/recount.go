@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,7 +62,7 @@ func (s *Store) Recount(ctx context.Context) (mended []string, err error) {
 // buckets that have no row. All is read from one moment, so that the difference
 // holds whatever is written since.
 func (s *Store) miscounts(ctx context.Context) (wrong map[string]counts, rowless []string, err error) {
-	tx, err := s.read.BeginTxx(ctx, nil)
+	tx, err := s.search.BeginTxx(ctx, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -96,18 +97,20 @@ func (s *Store) miscounts(ctx context.Context) (wrong map[string]counts, rowless
 // countRows counts the messages of each bucket, by its scope.
 func countRows(ctx context.Context, tx *sqlx.Tx) (map[string]counts, error) {
 	all := make(map[string]counts)
-	var last int64
-	if err := tx.GetContext(ctx, &last, `SELECT coalesce(max(id), 0) FROM messages`); err != nil {
-		return nil, err
-	}
-	for from := int64(0); from < last; from += recountRows {
+	for from := int64(1); ; from += recountRows {
+		// Where old rows have gone there may be a billion ids without one.
+		var next sql.NullInt64
+		if err := tx.GetContext(ctx, &next, `SELECT min(id) FROM messages WHERE id >= ?`, from); err != nil || !next.Valid {
+			return all, err
+		}
+		from = next.Int64
 		var groups []struct {
 			Account, Channel, State string
 			Rows, Throttles         int64
 		}
 		if err := tx.SelectContext(ctx, &groups, `
 			SELECT account, channel, state, count(*) AS rows, sum(throttles) AS throttles FROM messages
-			WHERE id > ? AND id <= ?
+			WHERE id >= ? AND id < ?
 			GROUP BY account, channel, state`, from, from+recountRows); err != nil {
 			return nil, err
 		}
@@ -118,7 +121,6 @@ func countRows(ctx context.Context, tx *sqlx.Tx) (map[string]counts, error) {
 			all[scope] = c
 		}
 	}
-	return all, nil
 }
 
 func (t *tx) giveRows(scopes []string) error {

@@ -107,6 +107,7 @@ type Store struct {
 	cfg    Config
 	lock   *os.File // nil beside a daemon
 	read   *sqlx.DB
+	search *sqlx.DB // for what may go through all rows: the feed must not wait for it
 	writer *writer
 	watch  *watch               // nil without Config.Watch
 	epoch  int64                // 0 beside a daemon
@@ -212,13 +213,15 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 	if err := as.migrate(&migrator{db: db, instance: cfg.Instance}, ctx); err != nil {
 		return nil, err
 	}
-	read, err := sqlx.Open("sqlite3", dsn(path, readerPragmas))
+	read, err := openReaders(path, 4)
 	if err != nil {
-		return nil, fmt.Errorf("store: opening %s: %w", path, err)
+		return nil, err
 	}
-	read.SetMaxOpenConns(4)
-	read.SetMaxIdleConns(4)
-	s := &Store{cfg: cfg, read: read, wal: walWatch{patience: walPatience}}
+	search, err := openReaders(path, searches)
+	if err != nil {
+		return nil, errors.Join(err, read.Close())
+	}
+	s := &Store{cfg: cfg, read: read, search: search, wal: walWatch{patience: walPatience}}
 	w := writerConfig{
 		now: cfg.Now, log: cfg.Log, afterCommit: s.afterCommit, onForeignWrite: s.onForeignWrite, onWaiting: s.noteWaiting,
 	}
@@ -230,9 +233,24 @@ func open(ctx context.Context, cfg Config, as opener) (_ *Store, err error) {
 		}
 	}
 	if s.writer, err = newWriter(path, w); err != nil {
-		return nil, errors.Join(err, read.Close(), s.watch.close())
+		return nil, errors.Join(err, read.Close(), search.Close(), s.watch.close())
 	}
 	return s, nil
+}
+
+// searches is how many people can look through all rows at once: each takes a
+// processor for as long as that lasts. More of them wait.
+const searches = 2
+
+// openReaders gives up to most connections that only read.
+func openReaders(path string, most int) (*sqlx.DB, error) {
+	db, err := sqlx.Open("sqlite3", dsn(path, readerPragmas))
+	if err != nil {
+		return nil, fmt.Errorf("store: opening %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(most)
+	db.SetMaxIdleConns(most)
+	return db, nil
 }
 
 // PRAGMAs stand in the DSN, so that every connection of a pool has them. None of
@@ -257,7 +275,7 @@ func (s *Store) Close() error {
 		// and those may belong to another database now.
 		s.writer.halt()
 	} else {
-		err = errors.Join(err, s.writer.close(), s.read.Close())
+		err = errors.Join(err, s.writer.close(), s.read.Close(), s.search.Close())
 	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())

@@ -43,6 +43,10 @@ func (a Account) ReadKey() (string, error) {
 	if a.KeyFile == "" {
 		return string(a.Key), nil
 	}
+	// Opening a pipe or the like may wait for ever, and with it who reads the key.
+	if info, err := os.Stat(a.KeyFile); err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("API key of account %s: %s %w", a.Name, a.KeyFile, errNoFile)
+	}
 	data, err := os.ReadFile(a.KeyFile)
 	if err != nil {
 		return "", fmt.Errorf("reading the API key of account %s: %w", a.Name, err)
@@ -129,6 +133,9 @@ func (f fileAccount) parse(wrong *faults) Account {
 
 // errEmpty is the fault of a key file, mostly of one whose secret was not filled in.
 var errEmpty = errors.New("is empty; put the key into it")
+
+// errNoFile is the fault of a pipe or a device in the place of a key file.
+var errNoFile = errors.New("is no file; put the key into one, since it is read again and again")
 
 // errNeeded is the fault of an account that lacks its URL or key.
 var errNeeded = errors.New("is needed to call the API")

@@ -488,6 +488,12 @@ func TestTheKeyFileIsReadAnewEachTime(t *testing.T) {
 	}
 }
 
+func TestAKeyIsReadFromAFileOnlySinceAPipeCouldKeepItsReaderForEver(t *testing.T) {
+	if _, err := (Account{Name: "default", KeyFile: os.DevNull}).ReadKey(); !errors.Is(err, errNoFile) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAKeyFileThatHoldsNoKeyIsRefusedAtStart(t *testing.T) {
 	for name, c := range map[string]struct {
 		files map[string]string

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"weir/queue"
 )
 
 // eraseRetry is the wait after the streams could not be cleared.
@@ -31,7 +33,7 @@ func (d *daemon) clearStreams(ctx context.Context) error {
 	if err != nil || len(keys) == 0 {
 		return err
 	}
-	n, err := d.queue.Erase(ctx, keys.Has)
+	n, err := d.queue.Erase(ctx, queue.Erased{Envelopes: keys.Refuses, Events: keys.Has})
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,10 @@ func (a *app) runBulk(cmd *cobra.Command, args []string, b *bulkCommand) error {
 		return err
 	}
 	return a.withDatabase(cmd, func(ctx context.Context, s *store.Store) error {
+		// What comes in while the question waits for its answer is not meant.
+		if filter.Before, err = s.NextID(ctx); err != nil {
+			return err
+		}
 		expected, err := b.all(ctx, s, filter, true)
 		if err != nil {
 			return err

@@ -153,7 +153,7 @@ func (e *erasing) clearStreams(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("WEIR_SEND and WEIR_OUTCOME may still hold envelopes and events with the erased keys; a daemon clears them: %w", err)
 	}
-	fmt.Fprintln(e.stdout, "WEIR_SEND and WEIR_OUTCOME hold no envelope and no event with an erased key")
+	fmt.Fprintln(e.stdout, "WEIR_SEND and WEIR_OUTCOME hold no envelope and no event of what was erased")
 	return nil
 }
 
@@ -165,7 +165,7 @@ func (e *erasing) clearStreamsAlone(ctx context.Context) error {
 	if _, err := queue.EraseBeside(ctx, queue.Config{
 		URL: string(e.cfg.NATSURL), StoreDir: filepath.Join(e.cfg.DataDir, "nats"), Token: string(e.cfg.NATSToken),
 		Instance: e.cfg.Instance, Now: e.now,
-	}, keys.Has); err != nil {
+	}, queue.Erased{Envelopes: keys.Refuses, Events: keys.Has}); err != nil {
 		return err
 	}
 	return e.store.ForgetErasedKeys(ctx, keys)

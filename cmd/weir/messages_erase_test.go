@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"weir/cmd/weir/internal/sandbox"
 	"weir/outbox"
 )
@@ -138,4 +141,36 @@ func TestAMessageIsErasedUnderAWorkingDaemonWhoseOthersGoOn(t *testing.T) {
 	r.do("messages", "erase", "--key", "k-400", "--cancel", "--yes")
 	r.awaitState(outbox.Sent, 399)
 	r.wantSent(keysOf("k", 399)...)
+}
+
+func TestWhatAProducerHasMendedIsNotLostWithTheRejectedPayloadThatIsErased(t *testing.T) {
+	r := newRig(t, sandbox.Config{})
+	server := newExternalNATS(t)
+	r.env["WEIR_NATS_URL"] = server.srv.ClientURL()
+	daemon := r.serve()
+	nc, err := nats.Connect(server.srv.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(payload string) {
+		t.Helper()
+		if _, err := js.Publish(t.Context(), "weir.send", []byte(payload)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(`{"idempotency_key":"k","body":` + bodyTo(victim, marker, 0) + `,"odd":1}`)
+	await(t, "it is rejected", func() bool { return r.ask(`SELECT count(*) FROM rejected`) == 1 })
+	daemon.stop()
+	publish(envelope("k", bodyTo(victim, marker, 0)))
+	if said := r.do("messages", "erase", "--to", victim, "--yes"); !strings.Contains(said, "and 1 rejected payload;") {
+		t.Errorf("it says\n%s", said)
+	}
+	r.serve()
+	r.awaitState(outbox.Sent, 1)
+	r.wantSent("k")
 }

@@ -94,6 +94,7 @@ func TestManyMessagesAreChangedByAFilterThatSaysSomething(t *testing.T) {
 		{"cancel", `{"filter":{"state":"pending"},"dry_run":"yes"}`, "dry_run"},
 		{"cancel", `{"filter":{"state":"pending"},"ttl":"2h"}`, "ttl"},
 		{"cancel", `{"filter":{"state":"pending","state":"retrying"}}`, "filter.state"},
+		{"cancel", `{"filter":{"state":"pending"},"before":"7"}`, "before"},
 	} {
 		got := d.call("POST", "/api/v1/messages/"+c.path, c.body)
 		wantRefusal(t, got, 422, "invalid")
@@ -114,6 +115,22 @@ func TestManyMessagesAreChangedByAFilterThatSaysSomething(t *testing.T) {
 		if d.call("POST", "/api/v1/messages/"+c.path, c.body).into(t, &sum); sum != c.want {
 			t.Errorf("%s of %s: %+v", c.path, c.body, sum)
 		}
+	}
+}
+
+func TestWhatCameAfterADryRunIsNotChanged(t *testing.T) {
+	d := serve(t, nil)
+	d.accept("a", "b")
+	var expected struct {
+		Matched int
+		Before  string
+	}
+	d.call("POST", "/api/v1/messages/cancel", `{"filter":{"state":"pending"},"dry_run":true}`).into(t, &expected)
+	d.accept("later")
+	var sum store.Bulk
+	d.call("POST", "/api/v1/messages/cancel", fmt.Sprintf(`{"filter":{"state":"pending"},"before":%q}`, expected.Before)).into(t, &sum)
+	if want := (store.Bulk{Matched: 2, Changed: 2}); expected.Matched != 2 || sum != want {
+		t.Errorf("expected %+v, then %+v", expected, sum)
 	}
 }
 

@@ -22,6 +22,13 @@ type retryMany struct {
 type cancelMany struct {
 	Filter json.RawMessage `json:"filter"`
 	DryRun bool            `json:"dry_run"`
+	Before string          `json:"before"` // of a dry run's answer; empty: what is there now
+}
+
+// changedMany is how many a filter selected, and of which messages.
+type changedMany struct {
+	store.Bulk
+	Before string `json:"before"` // keeps a change to the messages of this dry run
 }
 
 func (s *Server) postRetryMany(w http.ResponseWriter, r *http.Request) error {
@@ -58,6 +65,9 @@ func (s *Server) many(
 	if err != nil {
 		return err
 	}
+	if selected.Before, err = s.readBefore(r.Context(), asked.Before); err != nil {
+		return err
+	}
 	if err := endless(w); err != nil {
 		return err
 	}
@@ -74,8 +84,21 @@ func (s *Server) many(
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, sum)
+	writeJSON(w, http.StatusOK, changedMany{sum, writeCursor(selected.Before)})
 	return nil
+}
+
+// readBefore gives the id below which messages are changed. What came after
+// somebody was asked was not meant.
+func (s *Server) readBefore(ctx context.Context, text string) (int64, error) {
+	if text == "" {
+		return s.cfg.Store.NextID(ctx)
+	}
+	id, ok := readCursor(text)
+	if !ok {
+		return 0, invalidField("before", "is not one that weir gave: take it from the answer to a dry run, or leave it out")
+	}
+	return id, nil
 }
 
 // readFilter reads the filter of a change of many. It has to say something: to

@@ -127,7 +127,7 @@ export function resolve(message) {
 // many puts one question for all messages that a filter selects, with their
 // number. verb is retry or cancel.
 export async function many(verb, filter) {
-  const { matched, skipped } = await post(`/messages/${verb}`, { filter, dry_run: true });
+  const { matched, skipped, before } = await post(`/messages/${verb}`, { filter, dry_run: true });
   const except = skipped > 0 ? ` ${number(skipped)} of them cannot be changed as they are, and stay.` : '';
   return confirm({
     title: `${verb === 'retry' ? 'Send again' : 'Cancel'} ${count(matched, 'message')}?`,
@@ -136,7 +136,7 @@ export async function many(verb, filter) {
     fields: verb === 'retry' ? [newDeadline()] : [],
     verb: verb === 'retry' ? 'Retry them all' : 'Cancel them all',
     act: async ({ ttl }) => {
-      const sum = await post(`/messages/${verb}`, ttl ? { filter, ttl } : { filter });
+      const sum = await post(`/messages/${verb}`, ttl ? { filter, before, ttl } : { filter, before });
       return `${count(sum.changed, 'message')} changed, ${number(sum.skipped)} left as they were`;
     },
   });
