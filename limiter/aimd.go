@@ -17,6 +17,9 @@ const (
 	// idle is after how long without an answer the time does not count in which
 	// a rate is measured: there was nothing to send.
 	idle = time.Second
+	// patience is after how long one more may go before anything was answered: a
+	// first request that hangs must not keep all others waiting.
+	patience = time.Second
 	// slowest keeps a rate from vanishing, in requests per second.
 	slowest = 1.0 / 60
 )
@@ -29,7 +32,8 @@ const (
 // better guess is known.
 type pacer struct {
 	leads   bool
-	width   int // how many may be under way before the first refusal
+	width   int       // how many may be under way before the first refusal
+	asked   time.Time // when the last of them was granted
 	answers int
 	bucket  *rate.Limiter // nil before the first refusal
 	perSec  float64       // 0 until measured
@@ -150,7 +154,7 @@ func (p *pacer) room(d demand) (int, time.Time) {
 		}
 		return p.opening.room(d)
 	case p.bucket == nil:
-		return max(p.width-d.out, 0), time.Time{}
+		return p.growing(d)
 	}
 	tokens := p.bucket.TokensAt(d.now)
 	n := max(int(tokens), 0)
@@ -158,11 +162,24 @@ func (p *pacer) room(d demand) (int, time.Time) {
 	return n + p.spare, d.now.Add(time.Duration(missing*float64(time.Second)) + time.Microsecond)
 }
 
+// growing is room before the first refusal.
+func (p *pacer) growing(d demand) (int, time.Time) {
+	n := p.width - d.out
+	switch at := p.asked.Add(patience); {
+	case n > 0 || !p.heard.IsZero() || d.out > maxHedges:
+		return max(n, 0), time.Time{}
+	case d.now.Before(at):
+		return 0, at
+	}
+	return 1, d.now.Add(patience)
+}
+
 func (p *pacer) take(now time.Time, n int) {
 	switch {
 	case p.blocked:
 		p.opening.take(now, n)
 	case p.bucket == nil:
+		p.asked = now
 		if now.Sub(p.heard) > idle {
 			p.accepted, p.since, p.resumed = 0, now, false
 		}
@@ -179,5 +196,7 @@ func (p *pacer) giveBack(n int) {
 		p.opening.giveBack(n)
 	case p.bucket != nil:
 		p.spare = min(p.spare+n, p.bucket.Burst())
+	default:
+		p.asked = time.Time{} // whoever was to ask last did not
 	}
 }

@@ -296,6 +296,22 @@ func TestWithoutHeadersConcurrencyGrowsByOnePerEightAnswers(t *testing.T) {
 	}
 }
 
+func TestAFirstRequestThatHangsDoesNotKeepAllOthersWaiting(t *testing.T) {
+	a := newAPI(t)
+	a.send()
+	for range 8 {
+		got, retryAt := a.lim.Grant(a.now, false, 5)
+		if got != 0 || retryAt.Sub(a.now) != time.Second {
+			t.Fatalf("%d tokens beside requests without an answer, more in %v; want none, one in 1s", got, retryAt.Sub(a.now))
+		}
+		a.now = retryAt
+		a.want(1)
+		a.send()
+	}
+	a.pass(time.Minute)
+	a.want(0)
+}
+
 func TestWithoutHeadersRetryAfterParks(t *testing.T) {
 	a := newAPI(t)
 	a.lim.Answered(a.send(), a.now, limiter.Answer{Status: 429, Headers: limiter.Headers{RetryAfter: 3 * time.Second}})

@@ -57,6 +57,8 @@ func (l *Limiter) State(now time.Time) State {
 		l.lev.describe(&s, now)
 	case l.pace.blocked || l.pace.bucket != nil:
 		l.pace.describe(&s, now)
+	case l.pace.heard.IsZero() && l.flying > 0:
+		s.Reason = "the limit is not known yet; the first answer will tell more"
 	}
 	if now.Before(l.parked) {
 		s.Parked, s.Until = true, l.parked

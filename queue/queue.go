@@ -140,7 +140,7 @@ func (q *Queue) connect() error {
 	if q.cfg.URL != "" {
 		nc, err := nats.Connect(q.cfg.URL, q.options(q.cfg.Token)...)
 		if err != nil {
-			return fmt.Errorf("queue: connect to %s (WEIR_NATS_URL): %w", redacted(q.cfg.URL), err)
+			return fmt.Errorf("queue: connect to %s: %w; start it, or mend WEIR_NATS_URL and WEIR_NATS_TOKEN", redacted(q.cfg.URL), err)
 		}
 		q.nc = nc
 		return nil

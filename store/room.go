@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -22,7 +24,7 @@ func (s *Store) Room() error {
 		return err
 	}
 	return fmt.Errorf("%w: %s are free in %s, less than WEIR_MIN_FREE, %s; make space, or lower that setting",
-		ErrNoRoom, mebibytes(free), s.cfg.Dir, mebibytes(s.cfg.MinFree))
+		ErrNoRoom, Size(free), s.cfg.Dir, Size(s.cfg.MinFree))
 }
 
 // FreeSpace is how many bytes are free on the disk of dir.
@@ -34,7 +36,14 @@ func FreeSpace(dir string) (int64, error) {
 	return int64(fs.Bavail) * fs.Bsize, nil
 }
 
-func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+// Size writes a number of bytes for people, in the units of the settings: 58.1 GiB.
+func Size(n int64) string {
+	value, units := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	for value >= 1024 && len(units) > 1 {
+		value, units = value/1024, units[1:]
+	}
+	return strings.TrimSuffix(strconv.FormatFloat(value, 'f', 1, 64), ".0") + " " + units[0]
+}
 
 // doNew is do for what is new: it is not taken while the rest of the disk is
 // needed for what is there already.

@@ -149,10 +149,10 @@ func (c *Config) checkAccounts(wrong *faults) {
 	type identity struct{ url, key string }
 	seen := make(map[identity]string)
 	for _, a := range c.Accounts {
-		if a.URL == "" && !wrong.on(a.urlFrom) {
+		if a.URL == "" && !wrong.unread && !wrong.on(a.urlFrom) {
 			wrong.add(a.urlFrom, "", errNeeded)
 		}
-		if a.Key == "" && a.KeyFile == "" && !wrong.on(a.keyFrom) {
+		if a.Key == "" && a.KeyFile == "" && !wrong.unread && !wrong.on(a.keyFrom) {
 			wrong.add(a.keyFrom, "", errNeeded)
 		}
 		key, err := a.ReadKey()

@@ -35,7 +35,7 @@ func newBackupCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.stdout, "%s has %.1f MB, of %s\n", args[0], float64(info.Size())/1e6, start.UTC().Format(time.RFC3339))
+		_, err = fmt.Fprintf(a.stdout, "%s has %s, of %s\n", args[0], store.Size(info.Size()), start.UTC().Format(time.RFC3339))
 		return err
 	}
 	return command

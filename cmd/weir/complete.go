@@ -38,15 +38,20 @@ func oneOf[T ~string](names []T) completion {
 // offerFilter completes the flags of a filter for messages.
 func (a *app) offerFilter(command *cobra.Command, of []outbox.State) {
 	offer(command, "state", oneOf(of))
+	a.offerPlace(command)
+	offer(command, "key", a.completeKeys)
+	for _, flag := range []string{"error-code", "request-id", "to", "recipient-hash", "since", "until", "older-than"} {
+		offer(command, flag, cobra.NoFileCompletions)
+	}
+}
+
+// offerPlace completes the flags that say where messages belong.
+func (a *app) offerPlace(command *cobra.Command) {
 	offer(command, "lane", oneOf(outbox.Lanes[:]))
 	offer(command, "account", a.completeNames(func(known outbox.Channels) []string { return slices.Collect(maps.Keys(known)) }))
 	offer(command, "channel", a.completeNames(func(known outbox.Channels) []string {
 		return slices.Concat(slices.Collect(maps.Values(known))...)
 	}))
-	offer(command, "key", a.completeKeys)
-	for _, flag := range []string{"error-code", "request-id", "to", "recipient-hash", "since", "until", "older-than"} {
-		offer(command, flag, cobra.NoFileCompletions)
-	}
 }
 
 // completeNames completes by what weir.yaml and the settings know.

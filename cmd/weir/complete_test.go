@@ -37,6 +37,8 @@ func TestAShellIsOfferedWhatCanStandThere(t *testing.T) {
 		{[]string{"messages", "show", "order-7", ""}, nil},
 		{[]string{"gates", "pause", ""}, []string{"account:default", "all", "daemon", "default/default", "default/email", "default/rcs"}},
 		{[]string{"gates", "probe", "default/rcs", ""}, nil},
+		{[]string{"send", "--lane", ""}, []string{"high", "normal", "bulk"}},
+		{[]string{"send", "--channel", ""}, []string{"default", "email", "rcs"}},
 		{[]string{"rejected", "requeue", ""}, []string{"1"}},
 	} {
 		if got := d.offered(c.args...); !slices.Equal(got, c.want) {

@@ -120,13 +120,25 @@ func loadConfig(getenv func(string) string, flags *pflag.FlagSet) (*Config, *fau
 	return c, wrong
 }
 
-// checkListeners refuses to listen beyond loopback without a token.
+// shortToken is below what cannot be guessed: 16 characters of base64 have 96 bits.
+const shortToken = 16
+
+// checkListeners refuses to listen beyond loopback without a token, and warns of
+// one that can be guessed.
 func (c *Config) checkListeners(wrong *faults) {
 	if c.NATSURL == "" && beyondLoopback(c.NATSListen) && c.NATSToken == "" && !wrong.on("WEIR_NATS_TOKEN") {
 		wrong.add("WEIR_NATS_LISTEN", "", errors.New("is not loopback, which needs WEIR_NATS_TOKEN"))
 	}
 	if beyondLoopback(c.Listen) && c.AdminToken == "" && !wrong.on("WEIR_ADMIN_TOKEN") {
 		wrong.add("WEIR_LISTEN", "", errors.New("is not loopback, which needs WEIR_ADMIN_TOKEN"))
+	}
+	c.warnIfShort("WEIR_NATS_TOKEN", c.NATSListen, c.NATSToken)
+	c.warnIfShort("WEIR_ADMIN_TOKEN", c.Listen, c.AdminToken)
+}
+
+func (c *Config) warnIfShort(name, address string, token Secret) {
+	if beyondLoopback(address) && token != "" && len(token) < shortToken {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%s can be guessed: beyond loopback it should have %d characters or more", name, shortToken))
 	}
 }
 
@@ -209,7 +221,10 @@ func (f *fault) Error() string {
 func (f *fault) Unwrap() error { return f.err }
 
 // faults collects what is wrong, so that a person can mend it all in one go.
-type faults struct{ list []error }
+type faults struct {
+	list   []error
+	unread bool // weir.yaml is there and could not be read: what seems to be missing may stand in it
+}
 
 func (f *faults) add(setting, where string, err error) {
 	f.list = append(f.list, &fault{setting, where, err})

@@ -267,6 +267,13 @@ func TestTheDefaultFileMayBeAbsentAndANamedOneMayNot(t *testing.T) {
 	}
 }
 
+func TestAFileThatCannotBeReadIsNotBlamedForWhatItMayHold(t *testing.T) {
+	_, err := setup{yaml: "accounts: [\n"}.serve(t)
+	if got := blamed(err); len(got) != 1 || !strings.HasPrefix(got[0], "./weir.yaml:") {
+		t.Errorf("blamed %q", got)
+	}
+}
+
 func TestAnEmptyConfigFlagIsOneFault(t *testing.T) {
 	_, err := setup{env: enough(), args: []string{"--config="}}.serve(t)
 	if got := blamed(err); !slices.Equal(got, []string{"WEIR_CONFIG --config"}) {
@@ -310,6 +317,15 @@ func TestAFileOfCommentsSaysNothing(t *testing.T) {
 	for _, yaml := range []string{"# listen: off\n", "---\n", "# weir\n---\nlog_level: warn\n", "accounts:\n"} {
 		if _, err := (setup{yaml: yaml, env: enough()}).serve(t); err != nil {
 			t.Errorf("%q: %v", yaml, err)
+		}
+	}
+}
+
+func TestATokenThatCanBeGuessedIsWarnedOfBeyondLoopback(t *testing.T) {
+	for listen, want := range map[string]int{"127.0.0.1:1": 0, "0.0.0.0:1": 1} {
+		c, err := setup{env: enough("WEIR_LISTEN", listen, "WEIR_ADMIN_TOKEN", "secret", "WEIR_NATS_LISTEN", "0.0.0.0:2", "WEIR_NATS_TOKEN", "0123456789abcdef")}.serve(t)
+		if err != nil || len(c.Warnings) != want {
+			t.Errorf("on %s: warnings %q, %v", listen, c.Warnings, err)
 		}
 	}
 }

@@ -52,12 +52,14 @@ func readConfigFile(path sourced, settings []setting, wrong *faults) configFile 
 	}
 	if err != nil {
 		wrong.add(configSetting, path.where, err)
+		wrong.unread = true
 		return file
 	}
 	r := fileReader{path.text, wrong}
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		r.refuseSyntax(err)
+		wrong.unread = true
 		return file
 	}
 	if len(tree.Docs) > 1 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -237,7 +238,11 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.followErasures(working) })
 	group.Go(func() error { return d.followReloads(working) })
 	group.Go(func() error { return d.notifySystemd(working) })
-	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", d.queue.Addr(), "http", d.admin.Addr(), "epoch", d.store.Epoch())
+	nats := cmp.Or(d.queue.Addr(), "off")
+	if d.cfg.NATSURL != "" {
+		nats = "external" // its URL may hold a password
+	}
+	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", nats, "http", d.admin.Addr(), "epoch", d.store.Epoch())
 
 	err := group.Wait()
 	if moved := d.store.Moved(); moved != nil {

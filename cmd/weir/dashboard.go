@@ -36,7 +36,7 @@ func newDashboardCommand(a *app) *cobra.Command {
 		}
 		token, err := cfg.knownAdminToken()
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("there is no %s in %s: start weir serve, which makes it, or name the data directory with --data-dir", adminTokenFile, cfg.DataDir)
+			return fmt.Errorf("there is no %s in %s: start weir serve, which makes it, name its data directory with --data-dir, or set WEIR_ADMIN_TOKEN as it has it", adminTokenFile, cfg.DataDir)
 		}
 		if err != nil {
 			return err

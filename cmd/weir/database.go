@@ -35,6 +35,9 @@ func (a *app) existing(cmd *cobra.Command) (*Config, error) {
 		return nil, err
 	}
 	found, err := store.Exists(cfg.DataDir)
+	if errors.Is(err, store.ErrOwner) {
+		return nil, err // it says what to do
+	}
 	if err != nil {
 		return nil, fmt.Errorf("looking for the database: %w; --data-dir names its directory, and weir runs as the owner of that", err)
 	}

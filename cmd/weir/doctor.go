@@ -113,7 +113,7 @@ func (d *doctor) examine(ctx context.Context, asJSON bool) error {
 		fmt.Fprint(d.stdout, externalSetup())
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of the checks fail; their lines say what to do", failed)
+		return fmt.Errorf("%s failed; see what to do in the lines with fail", plural(failed, "check"))
 	}
 	return nil
 }
@@ -148,11 +148,5 @@ func (d *doctor) settings(context.Context) (found diagnosis) {
 	return found
 }
 
-// plain is an error without the name of the package that it comes from.
-func plain(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	for _, name := range []string{"store: ", "queue: ", "dispatcher: "} {
-		text = strings.ReplaceAll(text, name, "")
-	}
-	return text
-}
+// oneLine is an error in the line of a finding.
+func oneLine(err error) string { return plain(strings.ReplaceAll(err.Error(), "\n", "; ")) }

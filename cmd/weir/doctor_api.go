@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,12 +38,14 @@ func (d *doctor) api(ctx context.Context, a Account) (found diagnosis) {
 		found.fail("see that the name is right, and that this machine can resolve names", what, "%s cannot be resolved: %v", u.Hostname(), err)
 		return found
 	}
-	found.ok(what, "%s is %s", u.Hostname(), strings.Join(addresses, ", "))
+	if !slices.Equal(addresses, []string{u.Hostname()}) { // a name, not an address
+		found.ok(what, "%s is %s", u.Hostname(), strings.Join(addresses, ", "))
+	}
 	client, err := dispatcher.NewClient(dispatcher.ClientConfig{
 		BaseURL: a.URL, Connections: 1, Timeout: checkTimeout, UserAgent: "weir/" + version(), Now: d.now,
 	})
 	if err != nil {
-		found.fail("", what, "%s", plain(err))
+		found.fail("", what, "%s", oneLine(err))
 		return found
 	}
 	defer client.Close()
@@ -50,7 +53,7 @@ func (d *doctor) api(ctx context.Context, a Account) (found diagnosis) {
 	if state != nil {
 		found = append(found, d.certificate(what, state)...)
 	}
-	found = append(found, judgeLook(what, answer)...)
+	found = append(found, judgeLook(what, cmp.Or(a.KeyFile, a.keyFrom), answer)...)
 	return append(found, judgeClock(what, answer)...)
 }
 
@@ -67,8 +70,8 @@ func (d *doctor) certificate(what string, state *tls.ConnectionState) (found dia
 }
 
 // judgeLook says what the answer to a request without effect tells of the API
-// and the key.
-func judgeLook(what string, a dispatcher.Answer) (found diagnosis) {
+// and the key, which stands in keyPlace.
+func judgeLook(what, keyPlace string, a dispatcher.Answer) (found diagnosis) {
 	fromAPI := a.IsJSON && (a.ErrorCode != "" || a.Status/100 == 2)
 	switch {
 	case a.TLSIdentity:
@@ -76,7 +79,7 @@ func judgeLook(what string, a dispatcher.Answer) (found diagnosis) {
 	case a.Fault != "":
 		found.fail("look at the network, a firewall, and whether the API is up", what, "the API is not reached (%s): %s", a.Fault, a.ErrorMessage)
 	case a.Status == http.StatusUnauthorized:
-		found.fail("put the right key into the key file", what, "the API refuses the key (401 %s)", a.ErrorCode)
+		found.fail("put the right key into "+keyPlace, what, "the API refuses the key (401 %s)", a.ErrorCode)
 	case a.Status/100 == 2 && fromAPI:
 		found.ok(what, "the API takes the key, in %v", a.EndedAt.Sub(a.StartedAt).Round(time.Millisecond))
 	case a.Status == http.StatusForbidden && fromAPI:

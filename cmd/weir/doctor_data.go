@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"weir/store"
@@ -29,25 +30,23 @@ func (d *doctor) directory(context.Context) (found diagnosis) {
 		return found
 	}
 	if err := store.CheckDir(dir); err != nil {
-		found.fail("", what, "%s", plain(err))
+		found.fail("", what, "%s", oneLine(err))
 	} else {
 		found.ok(what, "%s is on a local disk, and closed to others", dir)
 	}
 	free, err := store.FreeSpace(dir)
 	switch {
 	case err != nil:
-		found.fail("look at the disk", "disk", "%s", plain(err))
+		found.fail("look at the disk", "disk", "%s", oneLine(err))
 	case free < d.cfg.MinFree:
-		found.fail("make space, or lower WEIR_MIN_FREE: nothing is taken in or sent", "disk", "%s are free, less than WEIR_MIN_FREE, %s", mebi(free), mebi(d.cfg.MinFree))
+		found.fail("make space, or lower WEIR_MIN_FREE: nothing is taken in or sent", "disk", "%s are free, less than WEIR_MIN_FREE, %s", store.Size(free), store.Size(d.cfg.MinFree))
 	case free < 4*d.cfg.MinFree:
-		found.warn("make space before nothing is sent any more", "disk", "only %s are free; WEIR_MIN_FREE is %s", mebi(free), mebi(d.cfg.MinFree))
+		found.warn("make space before nothing is sent any more", "disk", "only %s are free; WEIR_MIN_FREE is %s", store.Size(free), store.Size(d.cfg.MinFree))
 	default:
-		found.ok("disk", "%s are free", mebi(free))
+		found.ok("disk", "%s are free", store.Size(free))
 	}
 	return found
 }
-
-func mebi(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
 // database looks at weir.db and at the life that it shows of the daemon.
 func (d *doctor) database(ctx context.Context) (found diagnosis) {
@@ -63,7 +62,7 @@ func (d *doctor) database(ctx context.Context) (found diagnosis) {
 		if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNewer) {
 			do = "" // the error says it
 		}
-		found.fail(do, what, "%s", plain(err))
+		found.fail(do, what, "%s", oneLine(err))
 		return found
 	}
 	looked := "no damage"
@@ -71,12 +70,12 @@ func (d *doctor) database(ctx context.Context) (found diagnosis) {
 		looked = fmt.Sprintf("no damage found in %v; sqlite3 weir.db 'PRAGMA integrity_check' looks everywhere", lookForDamage)
 	}
 	if in.Version < in.Known {
-		found.warn("weir serve brings it up to date at its start", what, "%s, %s, has version %d, this weir knows %d", mebi(in.Bytes), looked, in.Version, in.Known)
+		found.warn("weir serve brings it up to date at its start", what, "%s, %s, has version %d, this weir knows %d", store.Size(in.Bytes), looked, in.Version, in.Known)
 	} else {
-		found.ok(what, "%s, %s, version %d, epoch %d", mebi(in.Bytes), looked, in.Version, in.Epoch)
+		found.ok(what, "%s, %s, version %d, epoch %d", store.Size(in.Bytes), looked, in.Version, in.Epoch)
 	}
 	if in.WAL > largeWAL {
-		found.warn("find the reader that does not end with fuser -v weir.db", "write-ahead log", "weir.db-wal has %s", mebi(in.WAL))
+		found.warn("find the reader that does not end with fuser -v weir.db", "write-ahead log", "weir.db-wal has %s", store.Size(in.WAL))
 	}
 	return append(found, d.life(in)...)
 }
@@ -90,7 +89,11 @@ func (d *doctor) life(in store.Inspection) (found diagnosis) {
 	}
 	switch {
 	case !in.Runs:
-		found.warn("start it with weir serve", what, "none runs%s", reason)
+		do := "start it with weir serve"
+		if strings.Contains(reason, "start weir serve") {
+			do = "" // the reason says it
+		}
+		found.warn(do, what, "none runs%s", reason)
 	case in.Daemon.State == "stopped":
 		found.fail("wait if it has just been started, else see its log and start it again", what, "a process has the data directory, but shows no life%s", reason)
 	case in.Daemon.State == "held":

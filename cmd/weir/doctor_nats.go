@@ -25,7 +25,7 @@ func (d *doctor) nats(ctx context.Context) (found diagnosis) {
 	address := reachable(d.cfg.NATSListen)
 	seen, err := queue.ExamineListener(ctx, address, string(d.cfg.NATSToken))
 	if err != nil {
-		found.fail("see that WEIR_NATS_LISTEN and WEIR_NATS_TOKEN are the daemon's", "nats", "the embedded server does not let a producer in: %s", plain(err))
+		found.fail("see that WEIR_NATS_LISTEN and WEIR_NATS_TOKEN are the daemon's", "nats", "the embedded server does not let a producer in: %s", oneLine(err))
 		return found
 	}
 	return natsDiagnosis(seen, fmt.Sprintf("the embedded server, version %s, lets producers in on %s", seen.Server, address))
@@ -34,7 +34,7 @@ func (d *doctor) nats(ctx context.Context) (found diagnosis) {
 func (d *doctor) externalNATS(ctx context.Context) (found diagnosis) {
 	seen, err := queue.Examine(ctx, queue.Config{URL: string(d.cfg.NATSURL), Token: string(d.cfg.NATSToken)})
 	if err != nil {
-		found.fail("see that it runs and that WEIR_NATS_URL and WEIR_NATS_TOKEN are right", "nats", "%s", plain(err))
+		found.fail("see that it runs and that WEIR_NATS_URL and WEIR_NATS_TOKEN are right", "nats", "%s", oneLine(err))
 		return found
 	}
 	found = natsDiagnosis(seen, fmt.Sprintf("version %s answers in %v; whether it syncs before it acks cannot be seen from here",

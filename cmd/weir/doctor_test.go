@@ -114,7 +114,7 @@ func TestTheDoctorNamesWhatIsWrongWithTheAPI(t *testing.T) {
 		result string
 		parts  []string
 	}{
-		"a refused key":           {answers(401, "application/json", `{"error":"invalid_api_key","message":"no `+key+`"}`), false, "fail", []string{"refuses the key (401 invalid_api_key)", "key file"}},
+		"a refused key":           {answers(401, "application/json", `{"error":"invalid_api_key","message":"no `+key+`"}`), false, "fail", []string{"refuses the key (401 invalid_api_key)", "into WEIR_API_KEY"}},
 		"a key that may not list": {answers(403, "application/json", `{"error":"forbidden"}`), false, "warn", []string{"lets it not list"}},
 		"no list":                 {answers(405, "application/json", `{"error":"method_not_allowed"}`), false, "warn", []string{"no list"}},
 		"no room":                 {answers(429, "application/json", `{"error":"rate_limit_exceeded"}`), false, "warn", []string{"the key is not tried"}},

@@ -293,7 +293,7 @@ func TestAnIOErrorOfTheDatabaseEndsTheDaemonAndTheNextJudges(t *testing.T) {
 	if code := daemon.exit(); code != exitFailed {
 		t.Errorf("exit %d", code)
 	}
-	if said := strings.Join(daemon.stderr, "\n"); !strings.Contains(said, "weir: store: ") || !strings.Contains(said, "disk I/O error") {
+	if said := strings.Join(daemon.stderr, "\n"); !strings.Contains(said, "weir: ") || !strings.Contains(said, "disk I/O error") {
 		t.Errorf("it says %s", said)
 	}
 	r.serve()

@@ -64,8 +64,12 @@ func (a *app) runBulk(cmd *cobra.Command, args []string, b *bulkCommand) error {
 			return err
 		}
 		possible := expected.Matched - expected.Skipped
-		if b.dryRun || possible == 0 {
+		if b.dryRun {
 			_, err := fmt.Fprintf(a.stdout, "%s would be %s%s\n", plural(possible, "message"), b.done, b.skipped(expected))
+			return err
+		}
+		if possible == 0 {
+			_, err := fmt.Fprintf(a.stdout, "0 messages %s%s\n", b.done, b.skipped(expected))
 			return err
 		}
 		if err := a.confirm(b.yes, b.verb, plural(possible, "message")); err != nil {

@@ -101,9 +101,15 @@ func (a *app) execute(ctx context.Context, root *cobra.Command) int {
 // complain writes err to standard error; one line for each of several faults.
 func (a *app) complain(err error) {
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(a.stderr, "weir: %s\n", strings.TrimSuffix(line, "\n"))
+		fmt.Fprintf(a.stderr, "weir: %s\n", plain(strings.TrimSuffix(line, "\n")))
 	}
 }
+
+// packageNames are those that begin the errors of weir's own packages.
+var packageNames = strings.NewReplacer("store: ", "", "queue: ", "", "dispatcher: ", "", "outbox: ", "")
+
+// plain is the text of an error for people, to whom weir's packages mean nothing.
+func plain(text string) string { return packageNames.Replace(text) }
 
 // newRootCommand builds the tree of commands.
 func (a *app) newRootCommand() *cobra.Command {

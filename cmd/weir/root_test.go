@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"weir/store"
 )
 
 // execute runs one command line and gives its exit code, output and errors.
@@ -99,6 +101,7 @@ func TestTheErrorOfACommandDecidesTheExitCode(t *testing.T) {
 	}{
 		"none is done":                       {t.Context(), nil, exitDone, ""},
 		"any other is a failure":             {t.Context(), errors.New("no such message"), exitFailed, "weir: no such message\n"},
+		"a package's name is not for people": {t.Context(), fmt.Errorf("%w: d", store.ErrInUse), exitFailed, "weir: data directory in use: d\n"},
 		"two faults are two lines":           {t.Context(), errors.Join(errors.New("a"), errors.New("b")), exitFailed, "weir: a\nweir: b\n"},
 		"wrong usage found by the command":   {t.Context(), usageErrorf("--key and -f exclude each other"), exitUsage, "weir: --key and -f exclude each other; see 'weir --help'\n"},
 		"a signal is an interruption":        {ended, context.Canceled, exitFailed, "weir: interrupted before it was done\n"},

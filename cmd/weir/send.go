@@ -39,6 +39,7 @@ func newSendCommand(a *app) *cobra.Command {
 	flags.StringVarP(&file, "file", "f", "", "file with one message per line, or - for standard input")
 	one.add(flags)
 	addDatabaseFlags(flags)
+	a.offerPlace(command)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
 		said := one.said(cmd.Flags())
 		switch fromFile := cmd.Flags().Changed("file"); {
