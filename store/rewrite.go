@@ -62,7 +62,7 @@ func (s *Store) roomToRewrite(ctx context.Context, db *sqlx.DB) error {
 	free, err := FreeSpace(s.cfg.Dir)
 	if err == nil && free-size < s.cfg.MinFree {
 		err = fmt.Errorf("%w: %s are free in %s; %s are needed, and WEIR_MIN_FREE, %s, has to stay",
-			ErrFull, mebibytes(free), s.cfg.Dir, mebibytes(size), mebibytes(s.cfg.MinFree))
+			ErrFull, Size(free), s.cfg.Dir, Size(size), Size(s.cfg.MinFree))
 	}
 	return err
 }
