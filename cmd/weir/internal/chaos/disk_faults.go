@@ -19,9 +19,9 @@ func diskScenarios() []scenario {
 	brim := []string{"WEIR_MIN_FREE=1KiB"}
 	return []scenario{
 		{name: "disk: full under database and NATS", settings: brim, disks: []disk{{"", 64}},
-			run: full("", 0, "held", "0.0 MiB are free")},
+			run: full("", 0, "held", "0 B are free")},
 		{name: "disk: full under the database", settings: brim, disks: []disk{{"", 64}, {"nats", 64}},
-			run: full("", 0, "held", "0.0 MiB are free")},
+			run: full("", 0, "held", "0 B are free")},
 		{name: "disk: full under NATS", settings: brim, disks: []disk{{"nats", 24}},
 			run: full("nats", 0, "degraded", "embedded NATS cannot store")},
 		{name: "disk: less free than WEIR_MIN_FREE", settings: []string{"WEIR_MIN_FREE=16MiB"}, disks: []disk{{"", 64}},
