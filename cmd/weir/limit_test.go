@@ -52,7 +52,7 @@ func TestADaemonUsesALimitAsTheSimulationSays(t *testing.T) {
 		use := shareUsed(stats.Limits[0].Windows, s.Window)
 		least, most := foretold(s)
 		t.Logf("%s: %.3f of the limit used and %d refused; the simulation says %.3f at least and %d at most", s.Model, use, stats.Throttled, least, most)
-		if use < least-0.1 || stats.Throttled > most+s.Backlog/40 {
+		if use < least-0.1 || stats.Throttled > most+s.Backlog/20 {
 			t.Errorf("with %s the daemon does worse than the simulation", s.Model)
 		}
 	}
