@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +24,9 @@ func TestALimitThatCountsOtherwiseThanIsSetIsSaid(t *testing.T) {
 		{"counted by key, as is set", "key", sandbox.PerKey, "", "seems"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, sandbox.Config{Limit: 150, Window: time.Second, Scope: c.api, Latency: 5 * time.Millisecond, Jitter: 10 * time.Millisecond})
-			write(t, "weir.yaml", "accounts:\n  default:\n    limit: "+c.set+"\n")
+			t.Parallel()
+			r := newRigAside(t, sandbox.Config{Limit: 150, Window: time.Second, Scope: c.api, Latency: 5 * time.Millisecond, Jitter: 10 * time.Millisecond})
+			r.env["WEIR_CONFIG"] = write(t, filepath.Join(t.TempDir(), "weir.yaml"), "accounts:\n  default:\n    limit: "+c.set+"\n")
 			const each = 300
 			lines := envelopes(keysOf("rcs", each))
 			for _, key := range keysOf("email", each) {

@@ -135,7 +135,8 @@ func TestNothingIsErasedWhileTheFateOfAMessageIsOpen(t *testing.T) {
 }
 
 func TestAMessageIsErasedUnderAWorkingDaemonWhoseOthersGoOn(t *testing.T) {
-	r := newRig(t, sandbox.Config{Limit: 50})
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{Limit: 50})
 	r.serve()
 	r.send(envelopes(keysOf("k", 400))...)
 	r.do("messages", "erase", "--key", "k-400", "--cancel", "--yes")

@@ -50,7 +50,8 @@ func (n *externalNATS) stop() {
 }
 
 func TestARestartOfNATSIsExplainedAndOverAtOnce(t *testing.T) {
-	r := newRig(t, sandbox.Config{Latency: 20 * time.Millisecond})
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{Latency: 20 * time.Millisecond})
 	nats := newExternalNATS(t)
 	r.env["WEIR_NATS_URL"] = nats.srv.ClientURL()
 	daemon := r.serve()

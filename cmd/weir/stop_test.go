@@ -13,7 +13,8 @@ import (
 )
 
 func TestADaemonThatFailsEndsAlthoughItsDatabaseIsLocked(t *testing.T) {
-	r := newRig(t, sandbox.Config{})
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{})
 	r.env["WEIR_DRAIN_TIMEOUT"] = "1ms"
 	a := &app{getenv: func(name string) string { return r.env[name] }, stderr: io.Discard, now: time.Now}
 	cfg, err := a.serveConfig(pflag.NewFlagSet("serve", pflag.ContinueOnError))
@@ -28,7 +29,7 @@ func TestADaemonThatFailsEndsAlthoughItsDatabaseIsLocked(t *testing.T) {
 	go func() { ended <- d.run(t.Context()) }()
 	await(t, "it runs", func() bool { s, _ := r.status(); return s.State == "running" })
 
-	db, err := sql.Open("sqlite3", "data/weir.db?_txlock=immediate")
+	db, err := sql.Open("sqlite3", r.dir+"/weir.db?_txlock=immediate")
 	if err != nil {
 		t.Fatal(err)
 	}
