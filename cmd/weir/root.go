@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,11 +106,12 @@ func (a *app) complain(err error) {
 	}
 }
 
-// packageNames are those that begin the errors of weir's own packages.
-var packageNames = strings.NewReplacer("store: ", "", "queue: ", "", "dispatcher: ", "", "outbox: ", "")
+// packageNames are those that begin the errors of weir's own packages, and so
+// stand at the beginning of a line or behind the error that they are a part of.
+var packageNames = regexp.MustCompile(`(^|[:;] )(?:(?:store|queue|dispatcher|outbox): )+`)
 
 // plain is the text of an error for people, to whom weir's packages mean nothing.
-func plain(text string) string { return packageNames.Replace(text) }
+func plain(text string) string { return packageNames.ReplaceAllString(text, "$1") }
 
 // newRootCommand builds the tree of commands.
 func (a *app) newRootCommand() *cobra.Command {

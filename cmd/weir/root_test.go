@@ -166,3 +166,17 @@ func Example() {
 	// weir: weir has no command "frobnicate"; see 'weir --help'
 	// exit 2
 }
+
+func TestTheNamesOfPackagesAreLeftOutOfErrorsAndOnlyThose(t *testing.T) {
+	for text, want := range map[string]string{
+		"store: queue: no":                      "no",
+		"looking for it: store: reading: no":    "looking for it: reading: no",
+		"first; store: second":                  "first; second",
+		"reason \"app store: closed\" is kept":  "reason \"app store: closed\" is kept",
+		"the database of the store: is not one": "the database of the store: is not one",
+	} {
+		if got := plain(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
