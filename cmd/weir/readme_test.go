@@ -96,10 +96,11 @@ func TestTheConfigurationFileOfTheReadmeIsAccepted(t *testing.T) {
 	}
 }
 
-func TestTheReadmeExplainsEveryStateAndEveryGate(t *testing.T) {
+func TestTheReadmeExplainsEveryStateAndGateAndTheDashboardEachCure(t *testing.T) {
 	_, rest, _ := strings.Cut(readDocument(t, documents[0]), "\n## States\n")
 	ofStates, rest, _ := strings.Cut(rest, "\n## Gates")
 	ofGates, _, _ := strings.Cut(rest, "\n## ")
+	cures := readDocument(t, "internal/admin/web/assets/gates.js")
 	for _, state := range outbox.States {
 		if !strings.Contains(ofStates, "\n| `"+string(state)+"` |") {
 			t.Errorf("README.md has no row for the state %s", state)
@@ -115,6 +116,9 @@ func TestTheReadmeExplainsEveryStateAndEveryGate(t *testing.T) {
 	} {
 		if !strings.Contains(ofGates, "\n| `"+string(gate.Kind)+"` | `"+gate.SetBy+"` |") {
 			t.Errorf("README.md has no row for what %s sets as %s", gate.SetBy, gate.Kind)
+		}
+		if gate.SetBy != dispatcher.BySource && !strings.Contains(cures, "'"+string(gate.Kind)+" "+gate.SetBy+"':") {
+			t.Errorf("the dashboard says nothing on what to do when %s sets %s", gate.SetBy, gate.Kind)
 		}
 	}
 }

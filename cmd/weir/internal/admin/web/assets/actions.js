@@ -61,8 +61,8 @@ export function probe(scope) {
 // remedy is what a person can do about a gate; null where only its own cure
 // helps: a probe says nothing about this machine.
 export function remedy(gate) {
-  if (gate.kind === 'paused' || gate.set_by === 'clock') return resume;
-  return gate.kind === 'parked' || ['disk', 'nats', 'wal'].includes(gate.set_by) ? null : probe;
+  if (gate.kind === 'paused' || (gate.kind === 'held' && gate.set_by === 'clock')) return resume;
+  return gate.kind === 'parked' || ['clock', 'disk', 'nats', 'wal'].includes(gate.set_by) ? null : probe;
 }
 
 // gatesOver are the gates that hold a bucket: its own, its account's and the daemon's.

@@ -7,16 +7,19 @@ import { pill } from '/assets/state.js';
 import { table, time } from '/assets/table.js';
 import { bucketName, clock, relative } from '/assets/words.js';
 
-// cures say what to do, by who has set the gate.
+// cures say what to do, by the kind of the gate and who has set it.
 const cures = {
-  limit: 'Nothing: it opens by itself.',
-  failures: 'Look at the API and the network. weir probes by itself.',
-  401: 'Put the right key into the key file; it is noticed within a second.',
-  402: 'Top up the balance, then probe, or wait for the next probe.',
-  not_api: 'Check WEIR_API_URL and what stands between weir and the API.',
-  disk: 'Make space for the data directory; it opens by itself.',
-  clock: 'Set the clock. If it is right and the earlier one was wrong, resume.',
-  operator: 'Somebody paused it. Resume it when the cause has gone.',
+  'parked limit': 'Nothing: it opens by itself.',
+  'degraded failures': 'Look at the API and the network. weir probes by itself.',
+  'held 401': 'Put the right key into the key file; it is noticed within a second.',
+  'held 402': 'Top up the balance, then probe, or wait for the next probe.',
+  'held not_api': 'Check WEIR_API_URL and what stands between weir and the API.',
+  'held disk': 'Make space for the data directory; it opens by itself.',
+  'held clock': 'Set the clock. If it is right and the earlier one was wrong, resume.',
+  'degraded clock': 'Look at the time synchronisation. Nothing is held back.',
+  'degraded nats': 'Make space for the data directory; NATS is restarted by itself. Nothing is held back.',
+  'degraded wal': 'Find who reads weir.db without an end, and end that. Nothing is held back.',
+  'paused operator': 'Somebody paused it. Resume it when the cause has gone.',
 };
 
 byId('pause').addEventListener('click', async () => {
@@ -59,7 +62,7 @@ const columns = (now) => [
   ['Set by', (g) => g.set_by],
   ['Since', (g) => time(g.since_at, clock(g.since_at, now))],
   ['Until', (g) => (g.until_at ? el('span', { 'data-until': g.until_at }, untilText(g.until_at, now)) : 'somebody resumes it')],
-  ['Reason', (g) => [el('p', {}, g.reason), cures[g.set_by] && el('p', { class: 'minor' }, cures[g.set_by])]],
+  ['Reason', (g) => [el('p', {}, g.reason), el('p', { class: 'minor' }, cures[`${g.kind} ${g.set_by}`])]],
   ['Request id', (g) => g.request_id && copyable(g.request_id, 'request id')],
   ['Action', action],
 ];
