@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type entry struct {
 type effect struct {
 	id          string
 	number      int
+	digest      [sha256.Size]byte // of the body
 	email       bool
 	messageType string
 	at          time.Time
@@ -85,10 +87,11 @@ func (b *books) begin(e *entry, digest [sha256.Size]byte) {
 }
 
 // finish notes that an execution took effect.
-func (b *books) finish(e *entry, email bool, messageType string, now time.Time) effect {
-	made := effect{number: len(b.effects) + 1, email: email, messageType: messageType, at: now}
+func (b *books) finish(c *call, now time.Time) effect {
+	e := c.entry
+	made := effect{number: len(b.effects) + 1, digest: c.digest, email: c.channel == "email", messageType: c.messageType(), at: now}
 	made.id = b.prefix
-	if email {
+	if made.email {
 		made.id += "email_"
 	}
 	made.id += strconv.Itoa(made.number)
@@ -118,12 +121,18 @@ type Key struct {
 	Effects int `json:"effects"`
 	// MessageID is the message of the last effect, empty if there was none.
 	MessageID string `json:"message_id,omitempty"`
+	// Body is the SHA-256 of the body that took effect last, in hex; empty if
+	// none did.
+	Body string `json:"body_sha256,omitempty"`
 	// Arrivals are the times of all requests with the key, by Config.Now.
 	Arrivals []time.Time `json:"arrivals"`
 }
 
 func (e *entry) key() Key {
 	k := Key{Effects: e.effects, MessageID: e.latest.id, Arrivals: make([]time.Time, len(e.arrivals))}
+	if e.effects > 0 {
+		k.Body = hex.EncodeToString(e.latest.digest[:])
+	}
 	for i, at := range e.arrivals {
 		k.Arrivals[i] = time.Unix(0, at).UTC()
 	}

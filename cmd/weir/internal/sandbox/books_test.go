@@ -1,6 +1,8 @@
 package sandbox_test
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -30,6 +32,22 @@ func TestAKeyWithAnotherBodyIsAConflict(t *testing.T) {
 	}
 	if s := a.Stats(); s.Conflicts != 1 || s.Executed != 1 {
 		t.Errorf("stats = %+v; want one conflict, one execution", s)
+	}
+}
+
+func TestTheBooksTellWhichBodyTookEffect(t *testing.T) {
+	a := start(t, sandbox.Config{})
+	a.mustSend("k")
+	if _, err := a.do(t.Context(), http.MethodPost, "/v1/messages", rcsBody+" ", "Idempotency-Key", "k"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := a.Keys("")["k"].Body, fmt.Sprintf("%x", sha256.Sum256([]byte(rcsBody))); got != want {
+		t.Errorf("body = %s; want that of the effect, %s, not that of the conflict", got, want)
+	}
+	faulty := faults(t, "422")
+	faulty.mustSend("refused")
+	if got := faulty.Keys("")["refused"].Body; got != "" {
+		t.Errorf("body of what was refused = %s; want none", got)
 	}
 }
 

@@ -177,7 +177,7 @@ func (s *Server) settle(c *call) {
 	defer s.mu.Unlock()
 	if c.running {
 		now := s.cfg.Now()
-		c.effect = c.books.finish(c.entry, c.channel == "email", c.messageType(), now)
+		c.effect = c.books.finish(c, now)
 		if c.books == s.books {
 			at := now.UTC()
 			s.stats.LastAcceptedAt = &at
