@@ -37,6 +37,9 @@ func newChaosCommand(a *app) *cobra.Command {
 			if !cmd.Flags().Changed("seed") {
 				cfg.Seed = uint64(time.Now().UnixNano())
 			}
+			if cfg.Kills < 1 {
+				return usageErrorf("--kills must be 1 or more, not %d", cfg.Kills)
+			}
 			if slices.Contains(scenarios, "all") {
 				scenarios = chaos.Scenarios()
 			}

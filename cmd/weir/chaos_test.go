@@ -60,6 +60,11 @@ func TestNothingIsLostOrSentTwiceWhereverAProcessIsKilled(t *testing.T) {
 			t.Errorf("nobody died at: %s", place)
 		}
 	}
+	for _, state := range []string{"sent", "failed", "expired"} {
+		if verdict.Ended[state] == 0 {
+			t.Errorf("no message ended as %s: nothing is proven of that", state)
+		}
+	}
 }
 
 // pointsOf gives the Go files and imports of the package of points in a build.
@@ -108,6 +113,12 @@ func TestNoReleaseIsBuiltWithTheTag(t *testing.T) {
 		if slices.Contains(strings.Fields(string(text)), "chaos") {
 			t.Errorf("%s names the tag chaos", path)
 		}
+	}
+}
+
+func TestChaosWithoutAKillIsRefused(t *testing.T) {
+	if code, _, stderr := execute(t.Context(), "chaos", "--kills", "0"); code != exitUsage || !strings.Contains(stderr, "--kills must be 1 or more") {
+		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
 

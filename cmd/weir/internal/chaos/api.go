@@ -43,6 +43,7 @@ func serveAPI(cfg sandbox.Config) (*api, error) {
 		return nil, fmt.Errorf("listening for the simulated API: %w", err)
 	}
 	a := &api{Server: sandbox.New(cfg), url: "http://" + listener.Addr().String()}
+	a.SetFaults()
 	a.serve(listener)
 	return a, nil
 }
@@ -83,6 +84,11 @@ func (a *api) set(t *trap) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.trap = t
+}
+
+// SetFaults puts these in the place of all others, but for what it refuses for good.
+func (a *api) SetFaults(faults ...sandbox.Fault) {
+	a.Server.SetFaults(append(faults[:len(faults):len(faults)], sandbox.Fault{Kind: sandbox.Kind422, KeyPrefix: refused})...)
 }
 
 // answerOddly lets f answer in the place of the API; nil ends it.

@@ -42,7 +42,8 @@ type audit struct {
 	messages int
 	requests int
 	replays  int
-	cut      int // attempts whose daemon died
+	cut      int            // attempts whose daemon died
+	ended    map[string]int // messages, by state
 }
 
 func (a *audit) check(ok bool, k kind, format string, args ...any) {
@@ -66,7 +67,7 @@ func (w *world) audit(ctx context.Context) (*audit, error) {
 		return nil, err
 	}
 	defer func() { _ = db.Close() }() // it only reads
-	a := &audit{}
+	a := &audit{ended: map[string]int{}}
 	if err := a.inspect(ctx, db); err != nil {
 		return nil, err
 	}
@@ -81,7 +82,8 @@ func (w *world) audit(ctx context.Context) (*audit, error) {
 	known := w.api.Keys("")
 	for key, r := range rows {
 		a.judge(r, known[key])
-		a.check(w.mayEndAs(key, r.state), isUntrue, "%s is %s in the end: %s", key, r.state, r.why.String)
+		a.ended[r.state]++
+		a.check(mayEndAs(key, r.state), isUntrue, "%s is %s in the end: %s", key, r.state, r.why.String)
 	}
 	for key := range known {
 		_, found := rows[key]
@@ -223,12 +225,30 @@ func (a *audit) inspect(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	a.check(silent == 0, isUnsaid, "%d rows of status have a state without a reason", silent)
-	var colored int
-	err = db.QueryRowContext(ctx, `
-		SELECT count(*) FROM messages
-		WHERE request_id || coalesce(error_message, '') || coalesce(error_code, '') GLOB '*[' || char(1) || '-' || char(31) || char(127) || ']*'`).Scan(&colored)
-	a.check(colored == 0, isUntrue, "%d messages hold control characters", colored)
-	return err
+	return a.escapes(ctx, db)
+}
+
+// foreign are the columns that hold what an API has said, by table.
+var foreign = []struct{ table, columns string }{
+	{"messages", "message_id, request_id, error_code, error_message"},
+	{"attempts", "request_id, error_code, error_message"},
+	{"status", "reason, last_request_id, last_error_code"},
+	{"gates", "reason, request_id"},
+}
+
+// escapes checks that nothing of it could color a terminal.
+func (a *audit) escapes(ctx context.Context, db *sql.DB) error {
+	for _, f := range foreign {
+		var found int
+		err := db.QueryRowContext(ctx, `
+			SELECT count(*) FROM `+f.table+`
+			WHERE concat_ws(' ', `+f.columns+`) GLOB '*[' || char(1) || '-' || char(31) || char(127) || ']*'`).Scan(&found)
+		if err != nil {
+			return err
+		}
+		a.check(found == 0, isUntrue, "%d rows of %s hold control characters", found, f.table)
+	}
+	return nil
 }
 
 // counted pairs a count in status with the state that it counts.
@@ -264,10 +284,10 @@ func (a *audit) counts(ctx context.Context, db *sql.DB) error {
 	return rows.Err()
 }
 
-// mayEndAs tells whether the message may end in the state: as sent, unless the
-// scenario has said otherwise.
-func (w *world) mayEndAs(key, state string) bool {
-	for prefix, states := range w.otherEnds {
+// mayEndAs tells whether the message may end in the state: as sent, unless its
+// key says otherwise.
+func mayEndAs(key, state string) bool {
+	for prefix, states := range otherEnds {
 		if strings.HasPrefix(key, prefix) {
 			return slices.Contains(states, state)
 		}

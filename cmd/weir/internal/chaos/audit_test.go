@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"database/sql"
+	"errors"
+	"strings"
 	"testing"
 
 	"weir/cmd/weir/internal/sandbox"
@@ -39,5 +41,63 @@ func TestTheAuditFindsWhatARowAndTheBooksDoNotAgreeOn(t *testing.T) {
 				t.Errorf("found %v, want %q", a.findings, c.want)
 			}
 		})
+	}
+}
+
+func TestTheAuditFindsControlCharactersWhereverWhatAnAPISaysIsKept(t *testing.T) {
+	db, err := sql.Open("sqlite3", ":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1) // each would have a memory of its own
+	t.Cleanup(func() { _ = db.Close() })
+	for _, f := range foreign {
+		if _, err := db.Exec(`CREATE TABLE ` + f.table + ` (` + f.columns + `)`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range foreign {
+		for column := range strings.SplitSeq(f.columns, ", ") {
+			for text, want := range map[string]int{"plain \u00e4": 0, "\x01": 1, "red \x1b[31m": 1, "\x7f": 1} {
+				// All other columns are NULL.
+				if _, err := db.Exec(`DELETE FROM `+f.table+`; INSERT INTO `+f.table+` (`+column+`) VALUES (?)`, text); err != nil {
+					t.Fatal(err)
+				}
+				var a audit
+				if err := a.escapes(t.Context(), db); err != nil || len(a.findings) != want {
+					t.Errorf("%q in %s.%s: found %v, %v; want %d", text, f.table, column, a.findings, err, want)
+				}
+			}
+		}
+		if _, err := db.Exec(`DELETE FROM ` + f.table); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAMessageMayOnlyEndAsItsKeySays(t *testing.T) {
+	for _, c := range []struct {
+		key, state string
+		want       bool
+	}{
+		{"send-1", "sent", true}, {"send-1", "failed", false}, {"send-1", "expired", false}, {"send-1", "unknown", false},
+		{"refused-send-1", "failed", true}, {"refused-send-1", "unknown", true}, {"refused-send-1", "sent", false}, {"refused-send-1", "expired", false},
+		{"brief-nats-1", "sent", true}, {"brief-nats-1", "expired", true}, {"brief-nats-1", "unknown", true}, {"brief-nats-1", "failed", false},
+	} {
+		if got := mayEndAs(c.key, c.state); got != c.want {
+			t.Errorf("%s may end as %s: %v, want %v", c.key, c.state, got, c.want)
+		}
+	}
+}
+
+func TestAPlaceThatNobodyGotToFailsTheRun(t *testing.T) {
+	v := newVerdict(1)
+	v.missed(strike{name: "stopping"})
+	if err := v.Err(); !errors.Is(err, ErrMissed) || !strings.Contains(err.Error(), "stopping") {
+		t.Errorf("never reached: %v", err)
+	}
+	v.killed(strike{name: "stopping"})
+	if err := v.Err(); err != nil {
+		t.Errorf("reached by another: %v", err)
 	}
 }

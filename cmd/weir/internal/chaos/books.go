@@ -52,7 +52,7 @@ func (a *audit) arrivals(attempts map[string]told, known map[string]sandbox.Key)
 // readAttempts gives what the attempts tell, by key.
 func readAttempts(ctx context.Context, db *sql.DB) (map[string]told, error) {
 	found, err := db.QueryContext(ctx, `
-		SELECT idempotency_key, coalesce(sum(requests), 0), count(*) FILTER (WHERE verdict IN ('lost', 'never_left') OR error_code = 'tls') > 0
+		SELECT idempotency_key, coalesce(sum(requests), 0), count(*) FILTER (WHERE verdict IN ('lost', 'never_left') OR attempts.error_code = 'tls') > 0
 		FROM messages LEFT JOIN attempts ON message = id
 		GROUP BY id`)
 	if err != nil {

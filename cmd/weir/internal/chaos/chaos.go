@@ -30,6 +30,10 @@ import (
 // ErrFound is returned, wrapped, when a run found weir at fault.
 var ErrFound = errors.New("chaos: weir is at fault")
 
+// ErrMissed is returned, wrapped, when a process was to die at a place that none
+// has reached: the run proves nothing about it.
+var ErrMissed = errors.New("chaos: nobody got to where it was to die")
+
 // killsPerEpisode is how often one data directory sees its processes die.
 const killsPerEpisode = 12
 
@@ -53,7 +57,8 @@ type Config struct {
 	Out io.Writer
 }
 
-// Run kills and audits. Its error wraps ErrFound if there are findings.
+// Run kills and audits. Its error wraps ErrFound if there are findings, and
+// ErrMissed if a place that was dealt was never reached.
 func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 	v := newVerdict(cfg.Seed)
 	start := time.Now()

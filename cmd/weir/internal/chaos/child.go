@@ -21,6 +21,8 @@ type child struct {
 	cmd     *exec.Cmd
 	running chan struct{} // closed once a daemon says that it runs
 	ended   chan struct{}
+	asked   bool // to end, by SIGTERM, while it lived
+	awaited bool // the scenario has seen to its end
 
 	mu    sync.Mutex
 	lines []string // of its standard error, the last ones
@@ -90,6 +92,27 @@ func (c *child) alive() bool {
 // killed tells whether it died of SIGKILL.
 func (c *child) killed() bool { return c.diedOf(syscall.SIGKILL) }
 
+// excused tells whether its end was wanted: it was killed, ended well when it
+// was asked to, or the scenario has judged it.
+func (c *child) excused() bool { return c.killed() || c.awaited || c.asked && c.endedWell() }
+
+// endedWell tells whether it ended as a process should that is asked to.
+func (c *child) endedWell() bool {
+	if c.diedOf(syscall.SIGTERM) && c.said() == "" {
+		return true // before its first line of code could listen for signals
+	}
+	return c.cmd.ProcessState.ExitCode() == 0
+}
+
+// blame is nil while the process lives, or if its end was wanted; nil too if
+// there is none. It is asked whenever one is started in its place.
+func (c *child) blame() error {
+	if c == nil || c.alive() || c.excused() {
+		return nil
+	}
+	return fmt.Errorf("%w: weir %s ended by itself with %v:\n%s", ErrFound, c.cmd.Args[1], c.cmd.ProcessState, c.said())
+}
+
 func (c *child) diedOf(signal syscall.Signal) bool {
 	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == signal
@@ -107,19 +130,25 @@ func (c *child) awaitEnd(ctx context.Context, patience time.Duration) error {
 	}
 }
 
-// stop is what systemd does, and must end well.
-func (c *child) stop(ctx context.Context) error {
+// ask sends SIGTERM, as systemd does, unless the process has ended.
+func (c *child) ask() error {
+	if !c.alive() {
+		return nil
+	}
+	c.asked = true
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && c.alive() {
 		return err
 	}
-	if err := c.awaitEnd(ctx, stopPatience); err != nil {
+	return nil
+}
+
+// stop asks the process to end, which it must do soon and well.
+func (c *child) stop(ctx context.Context) error {
+	if err := c.ask(); err != nil {
 		return err
 	}
-	if c.diedOf(syscall.SIGTERM) && c.said() == "" {
-		return nil // before its first line of code could listen for signals
+	if err := c.awaitEnd(ctx, stopPatience); err != nil {
+		return fmt.Errorf("%w: %w", ErrFound, err)
 	}
-	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
-		return fmt.Errorf("weir %s ended with %v:\n%s", c.cmd.Args[1], c.cmd.ProcessState, c.said())
-	}
-	return nil
+	return c.blame()
 }

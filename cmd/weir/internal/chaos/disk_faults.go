@@ -179,11 +179,16 @@ func replaced(ctx context.Context, w *world) error {
 	if err := w.daemon.awaitEnd(ctx, startPatience); err != nil {
 		return fmt.Errorf("%w: its database was replaced: %w", ErrFound, err)
 	}
+	w.daemon.awaited = true // and judged here
 	if code, said := w.daemon.cmd.ProcessState.ExitCode(), w.daemon.said(); code != 1 || !strings.Contains(said, "replaced or removed") {
 		return fmt.Errorf("%w: its database was replaced: exit %d, %s", ErrFound, code, said)
 	}
-	if found, err := os.ReadFile(path); err != nil || string(found) != theirs {
-		return fmt.Errorf("%w: what took the place of the database was written to: %w", ErrFound, err)
+	found, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if string(found) != theirs {
+		return fmt.Errorf("%w: what took the place of the database was written to: %q", ErrFound, found)
 	}
 	w.api.SetLimit(10 * usual)
 	return os.Rename(path+".away", path)
@@ -214,6 +219,7 @@ func readOnly(ctx context.Context, w *world) error {
 	if err := w.daemon.awaitEnd(ctx, startPatience); err != nil {
 		return fmt.Errorf("%w: on a read-only data directory: %w", ErrFound, err)
 	}
+	w.daemon.awaited = true // and judged here
 	said := w.daemon.said()
 	if code := w.daemon.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(said, "read-only") || strings.Contains(said, "\n") {
 		return fmt.Errorf("%w: on a read-only data directory: exit %d, %s", ErrFound, code, said)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"syscall"
 	"time"
 
 	"weir/cmd/weir/internal/sandbox"
@@ -19,6 +18,9 @@ const (
 	// strikePatience is how long a process may take to reach its place; then it
 	// is killed where it stands.
 	strikePatience = 10 * time.Second
+	// drainSpan is within how many milliseconds a daemon is killed after it was
+	// asked to stop.
+	drainSpan = 60
 	// usual is the limit of each channel per second.
 	usual = 200
 )
@@ -66,8 +68,11 @@ func (e *episode) run(ctx context.Context, cfg Config, dir string) (err error) {
 		return unsettled
 	}
 	a, err := e.audit(ctx) // also of what has not settled: it says what is missing
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
-		return err
+		a = &audit{findings: []finding{{isDamaged, fmt.Sprintf("the audit cannot read it: %v", err)}}}
 	}
 	a.check(unsettled == nil, isStuck, "%v", unsettled)
 	e.findings += len(a.findings)
@@ -83,6 +88,7 @@ func (e *episode) summary() string {
 func (e *episode) round(ctx context.Context, s strike) error {
 	for _, w := range []way{bySend, byNATS, byShop} {
 		e.make(w, 5+e.chance.IntN(6))
+		e.makeOthers(w)
 	}
 	if s.role == relay && e.relay != nil {
 		e.relay.kill() // it would carry at once what the next one is to die over
@@ -158,8 +164,7 @@ func (e *episode) cast(ctx context.Context, s strike) (c cast, err error) {
 func (e *episode) strike(ctx context.Context, s strike, c cast) error {
 	defer e.api.set(nil)
 	wait := strikePatience
-	byHand := s.at == "" && s.stage == nowhere
-	if byHand {
+	if s.byHand() {
 		wait = time.Duration(e.chance.IntN(1000)) * time.Millisecond
 	}
 	select {
@@ -168,25 +173,36 @@ func (e *episode) strike(ctx context.Context, s strike, c cast) error {
 	case <-c.victim.ended:
 	case <-time.After(wait):
 	}
-	ended := !c.victim.alive()
-	if !ended && s.draining {
-		_ = c.victim.cmd.Process.Signal(syscall.SIGTERM)
-		time.Sleep(time.Duration(e.chance.IntN(60)) * time.Millisecond)
+	if err := e.fell(ctx, s, c.victim, time.Duration(e.chance.IntN(drainSpan))*time.Millisecond); err != nil {
+		return err
 	}
-	c.victim.kill()
-	switch {
-	case !c.victim.killed() && !s.draining:
-		return fmt.Errorf("%w: weir %s ended by itself with %v:\n%s", ErrFound, s.role, c.victim.cmd.ProcessState, c.victim.said())
-	case !ended && !byHand:
-		e.verdict.missed(s)
-	default:
-		e.verdict.killed(s)
-	}
-	if byHand && e.chance.IntN(4) == 0 { // as when the machine dies
+	if s.byHand() && e.chance.IntN(4) == 0 { // as when the machine dies
 		if c.sender != nil {
 			c.sender.kill()
 		}
 		e.relay.kill()
+	}
+	return nil
+}
+
+// fell kills the victim unless its place has done so, and one that is to die
+// while it stops so long after it was asked to. How it ended is judged.
+func (e *episode) fell(ctx context.Context, s strike, victim *child, drain time.Duration) error {
+	ended := !victim.alive()
+	if s.draining {
+		if err := victim.ask(); err != nil {
+			return err
+		}
+		_ = victim.awaitEnd(ctx, drain) // it need not end
+	}
+	victim.kill()
+	if err := victim.blame(); err != nil {
+		return err
+	}
+	if s.byHand() && victim.killed() || !s.byHand() && ended {
+		e.verdict.killed(s)
+	} else {
+		e.verdict.missed(s) // killed elsewhere, or it had stopped before
 	}
 	return nil
 }

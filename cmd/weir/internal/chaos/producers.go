@@ -23,6 +23,19 @@ const (
 	byShop way = "shop"
 )
 
+// What the keys of messages begin with that may end other than sent.
+const (
+	refused = "refused-" // by the API, for good
+	brief   = "brief-"   // with a deadline that is near
+)
+
+// otherEnds are the states in which they may end: unknown, if an attempt before
+// may have been sent.
+var otherEnds = map[string][]string{
+	refused: {"failed", "unknown"},
+	brief:   {"sent", "expired", "unknown"},
+}
+
 // bodies are what is handed over in turn: every lane, two channels.
 var bodies = []string{
 	`{"agent_id":"ag_1","to":"+4915112345678","message_type":"MESSAGE","traffic_type":"TRANSACTION","content":{"text":"Hi"}}`,
@@ -41,6 +54,7 @@ type producers struct {
 	mu       sync.Mutex
 	made     int
 	bodies   map[string]string
+	ttls     map[string]string
 	waiting  map[way][]string // not confirmed
 	accepted map[string]way   // confirmed: from here on weir is responsible
 
@@ -48,7 +62,7 @@ type producers struct {
 }
 
 func openProducers(ctx context.Context, w *world) (*producers, error) {
-	p := &producers{world: w, bodies: map[string]string{}, waiting: map[way][]string{}, accepted: map[string]way{}}
+	p := &producers{world: w, bodies: map[string]string{}, ttls: map[string]string{}, waiting: map[way][]string{}, accepted: map[string]way{}}
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(w.dir, "shop.db")+"?_busy_timeout=5000&_txlock=immediate&_journal_mode=WAL")
 	if err != nil {
 		return nil, err
@@ -70,14 +84,27 @@ func (p *producers) disconnect() error {
 }
 
 // make makes count messages to be handed over, and gives their keys.
-func (p *producers) make(w way, count int) []string {
+func (p *producers) make(w way, count int) []string { return p.makeAs("", "", w, count) }
+
+// makeOthers makes one message that the API refuses, and one whose deadline is
+// near.
+func (p *producers) makeOthers(w way) {
+	p.makeAs(refused, "", w, 1)
+	p.makeAs(brief, fmt.Sprint(1+p.made%3, "s"), w, 1)
+}
+
+// makeAs makes messages whose keys begin as said, with that ttl unless it is empty.
+func (p *producers) makeAs(prefix, ttl string, w way, count int) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	keys := make([]string, count)
 	for i := range keys {
 		p.made++
-		keys[i] = fmt.Sprintf("%s-%d", w, p.made)
+		keys[i] = fmt.Sprintf("%s%s-%d", prefix, w, p.made)
 		p.bodies[keys[i]] = bodies[p.made%len(bodies)]
+		if ttl != "" {
+			p.ttls[keys[i]] = ttl
+		}
 	}
 	p.waiting[w] = append(p.waiting[w], keys...)
 	return keys
@@ -89,7 +116,11 @@ func (p *producers) take(w way) (keys []string, envelopes [][]byte) {
 	defer p.mu.Unlock()
 	keys = append(keys, p.waiting[w]...)
 	for _, key := range keys {
-		envelopes = append(envelopes, fmt.Appendf(nil, `{"idempotency_key":%q,"body":%s}`, key, p.bodies[key]))
+		ttl := ""
+		if p.ttls[key] != "" {
+			ttl = fmt.Sprintf(`,"ttl":%q`, p.ttls[key])
+		}
+		envelopes = append(envelopes, fmt.Appendf(nil, `{"idempotency_key":%q,"body":%s%s}`, key, p.bodies[key], ttl))
 	}
 	return keys, envelopes
 }
@@ -187,7 +218,7 @@ func (p *producers) trade(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = outbox.Enqueue(ctx, tx, outbox.Envelope{Key: key, Body: []byte(p.bodies[key])})
+		err = outbox.Enqueue(ctx, tx, outbox.Envelope{Key: key, Body: []byte(p.bodies[key]), TTL: p.ttls[key]})
 		if err = errors.Join(err, tx.Commit()); err != nil {
 			return fmt.Errorf("message %d of the shop: %w", i, err)
 		}
@@ -200,6 +231,9 @@ func (p *producers) trade(ctx context.Context) error {
 func (p *producers) keepRelay(env ...string) (err error) {
 	if p.relay != nil && p.relay.alive() {
 		return nil
+	}
+	if err := p.relay.blame(); err != nil {
+		return err
 	}
 	p.relay, err = p.world.start(append(env, "WEIR_NATS_URL=nats://"+p.world.nats), "", "outbox", "relay", "--db", "shop.db")
 	return err

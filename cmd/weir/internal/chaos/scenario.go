@@ -128,6 +128,7 @@ func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []
 	if err := s.run(ctx, w); err != nil {
 		return nil, 0, err
 	}
+	w.makeSome() // on every way: whatever had been struck must work again
 	if err := w.peace(ctx); err != nil {
 		return nil, 0, fmt.Errorf("after the fault: %w", err)
 	}
@@ -150,8 +151,11 @@ func (w *world) makeSome() {
 
 // feed hands over new messages by weir send, which needs neither daemon nor
 // NATS, and gives their keys.
-func (w *world) feed(ctx context.Context) ([]string, error) {
-	keys := w.make(bySend, some)
+func (w *world) feed(ctx context.Context) ([]string, error) { return w.feedUntil(ctx, "") }
+
+// feedUntil does the same with a deadline.
+func (w *world) feedUntil(ctx context.Context, ttl string) ([]string, error) {
+	keys := w.makeAs("", ttl, bySend, some)
 	sender, count, err := w.startSend()
 	if err != nil {
 		return nil, err

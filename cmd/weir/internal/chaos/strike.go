@@ -42,6 +42,9 @@ type strike struct {
 	faults []sandbox.Fault
 }
 
+// byHand tells whether nothing kills the process at its place.
+func (s strike) byHand() bool { return s.at == "" && s.stage == nowhere }
+
 // down is an API that fails until the strike is over.
 var down = []sandbox.Fault{{Kind: sandbox.Kind503}}
 

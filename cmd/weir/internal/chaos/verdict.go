@@ -1,8 +1,11 @@
 package chaos
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,6 +22,8 @@ type Verdict struct {
 	// requests that the API saw, answers that it gave again, and attempts whose
 	// daemon died.
 	Messages, Requests, Replays, Cut int
+	// Ended counts the messages by their state in the end.
+	Ended map[string]int
 	// Findings are what weir is to blame for.
 	Findings []string
 	// Lost and Twice count the findings of these kinds.
@@ -27,7 +32,7 @@ type Verdict struct {
 }
 
 func newVerdict(seed uint64) *Verdict {
-	return &Verdict{Seed: seed, Kills: map[string]int{}, Missed: map[string]int{}}
+	return &Verdict{Seed: seed, Kills: map[string]int{}, Missed: map[string]int{}, Ended: map[string]int{}}
 }
 
 func (v *Verdict) killed(s strike) { v.Kills[s.name]++ }
@@ -38,6 +43,9 @@ func (v *Verdict) add(w *world, a *audit) {
 	v.Requests += a.requests
 	v.Replays += a.replays
 	v.Cut += a.cut
+	for state, n := range a.ended {
+		v.Ended[state] += n
+	}
 	for _, f := range a.findings {
 		switch f.kind {
 		case isLost:
@@ -49,12 +57,19 @@ func (v *Verdict) add(w *world, a *audit) {
 	}
 }
 
-// Err wraps ErrFound if there are findings.
+// Err wraps ErrFound if there are findings, and ErrMissed if a place was dealt
+// and nobody has died there.
 func (v *Verdict) Err() error {
-	if len(v.Findings) == 0 {
-		return nil
+	var all []error
+	if len(v.Findings) > 0 {
+		all = append(all, fmt.Errorf("%w:\n%s", ErrFound, strings.Join(v.Findings, "\n")))
 	}
-	return fmt.Errorf("%w:\n%s", ErrFound, strings.Join(v.Findings, "\n"))
+	for _, name := range slices.Sorted(maps.Keys(v.Missed)) {
+		if v.Kills[name] == 0 {
+			all = append(all, fmt.Errorf("%w: %s", ErrMissed, name))
+		}
+	}
+	return errors.Join(all...)
 }
 
 // Places lists the names of all places at which this build can kill.
@@ -81,6 +96,9 @@ func (v *Verdict) Print(out io.Writer) error {
 	}
 	fmt.Fprintf(&text, "\n%d kills, %d messages, %d requests, %d replays, %d attempts cut by a kill\n",
 		total, v.Messages, v.Requests, v.Replays, v.Cut)
+	for _, state := range slices.Sorted(maps.Keys(v.Ended)) {
+		fmt.Fprintf(&text, "%s %d, ", state, v.Ended[state])
+	}
 	fmt.Fprintf(&text, "lost %d, twice %d, findings %d, seed %d, %.0f s\n", v.Lost, v.Twice, len(v.Findings), v.Seed, v.Elapsed.Seconds())
 	_, err := io.WriteString(out, text.String())
 	return err

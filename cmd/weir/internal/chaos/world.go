@@ -45,12 +45,9 @@ type world struct {
 	nats     string // where producers find NATS
 	children []*child
 	daemon   *child
-	// otherEnds are the states, other than sent, in which messages may end, by
-	// what their keys begin with.
-	otherEnds map[string][]string
-	ends      []func()      // what else is closed at the end
-	forgets   bool          // attempts may be missing: rows were pruned, or a backup was restored
-	told      time.Duration // the longest that the status took to tell of a fault
+	ends     []func()      // what else is closed at the end
+	forgets  bool          // attempts may be missing: rows were pruned, or a backup was restored
+	told     time.Duration // the longest that the status took to tell of a fault
 	*producers
 }
 
@@ -125,6 +122,9 @@ func (w *world) serve(ctx context.Context, env ...string) error {
 }
 
 func (w *world) startDaemon(env ...string) (err error) {
+	if err := w.daemon.blame(); err != nil {
+		return err
+	}
 	w.daemon, err = w.start(env, "", "serve")
 	return err
 }
@@ -188,6 +188,10 @@ func (w *world) peace(ctx context.Context) error {
 		return err
 	}
 	if err := w.awaitSettled(ctx); err != nil {
+		return err
+	}
+	// A daemon that has stopped says so in the place of its reasons.
+	if err := w.inspect(ctx); err != nil {
 		return err
 	}
 	return errors.Join(w.relay.stop(ctx), w.daemon.stop(ctx))
