@@ -2,11 +2,14 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"weir/cmd/weir/internal/sandbox"
 	"weir/internal/point"
 )
 
@@ -89,18 +92,46 @@ func (w *world) later(ctx context.Context, by time.Duration) error {
 	return w.restart(ctx)
 }
 
+// turnedDuring turns the clock under a daemon with which messages wait whose
+// deadline an hour may pass over. It has not passed: all of them must be sent.
 func (w *world) turnedDuring(ctx context.Context, by time.Duration) error {
 	if err := w.shiftable(ctx); err != nil {
+		return err
+	}
+	w.api.SetFaults(sandbox.Fault{Kind: sandbox.Kind429})
+	waiting, err := w.feedUntil(ctx, "30m")
+	if err != nil {
+		return err
+	}
+	if err := w.awaitStatus(ctx, "parked", ""); err != nil {
 		return err
 	}
 	w.makeSome()
 	if err := w.turn(by); err != nil {
 		return err
 	}
+	if err := w.awaitCommand(ctx, "degraded", "no message expires"); err != nil {
+		return err
+	}
+	w.api.SetFaults()
 	if err := w.goesOnOrSays(ctx, tellWithin); err != nil {
 		return err
 	}
+	if err := errors.Join(w.lasts(ctx), w.turn(0)); err != nil {
+		return err
+	}
+	if err := w.awaitEffects(ctx, waiting); err != nil {
+		return err
+	}
 	return w.later(ctx, by)
+}
+
+// awaitEffects returns once each of the messages has taken effect.
+func (w *world) awaitEffects(ctx context.Context, keys []string) error {
+	return until(ctx, settlePatience, "messages with a deadline ahead are sent", func() (bool, error) {
+		known := w.api.Keys("")
+		return !slices.ContainsFunc(keys, func(key string) bool { return known[key].Effects == 0 }), nil
+	})
 }
 
 // leaveWaiting kills the daemon while messages wait, some of them after an
