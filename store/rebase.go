@@ -99,6 +99,15 @@ func (s *Store) SeeAgain(ctx context.Context) error {
 	return nil
 }
 
+// reach makes now the last time seen unless that was later: only Rebase and
+// SeeAgain take it back.
+func (t *tx) reach() error {
+	_, err := t.query(`
+		INSERT INTO meta (name, value) VALUES ('last_seen_at', ?)
+		ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)`).Exec(t.now)
+	return err
+}
+
 func (t *tx) see(now int64) error {
 	_, err := t.query(`
 		INSERT INTO meta (name, value) VALUES ('last_seen_at', ?)

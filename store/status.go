@@ -103,6 +103,10 @@ func (s *Store) daemonState(ctx context.Context, state, reason string) error {
 		if err != nil {
 			return err
 		}
+		// Also of a life shorter than a heartbeat the next start must know the time.
+		if err := tx.reach(); err != nil {
+			return err
+		}
 		return tx.showGates(outbox.DaemonScope(s.cfg.Instance))
 	})
 	if err != nil {
@@ -116,10 +120,7 @@ func (s *Store) beat(ctx context.Context) error {
 		if _, err := tx.query(`UPDATE status SET heartbeat_at = ?`).Exec(tx.now); err != nil {
 			return err
 		}
-		_, err := tx.query(`
-			INSERT INTO meta (name, value) VALUES ('last_seen_at', ?)
-			ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)`).Exec(tx.now) // back only by Rebase or SeeAgain
-		return err
+		return tx.reach()
 	})
 	if err != nil {
 		return fmt.Errorf("store: storing the heartbeat: %w", err)

@@ -241,10 +241,14 @@ func TestTheHeartbeatShowsThatTheDaemonLives(t *testing.T) {
 		if d.number(since, begin.UnixMilli(), begin.UnixMilli()) != 1 {
 			t.Error("the daemon does not show that it has begun")
 		}
+		seen := `SELECT coalesce(max(value), 0) FROM meta WHERE name = 'last_seen_at'`
+		if d.number(seen) != begin.UnixMilli() {
+			t.Error("a daemon that dies now has not told the next one what time it was")
+		}
 		time.Sleep(12 * time.Second)
 		beat := begin.Add(10 * time.Second).UnixMilli()
 		if d.number(since, begin.UnixMilli(), beat) != 1 || d.number(`SELECT count(*) FROM status WHERE heartbeat_at = ?`, beat) != 2 ||
-			d.number(`SELECT value FROM meta WHERE name = 'last_seen_at'`) != beat {
+			d.number(seen) != beat {
 			t.Error("12 s later the last heartbeat is not 2 s old, for the daemon, its bucket and meta")
 		}
 		late := message("late")
@@ -256,6 +260,9 @@ func TestTheHeartbeatShowsThatTheDaemonLives(t *testing.T) {
 		}
 		stop()
 		must(t, <-ended)
+		if d.number(seen) != d.Now().UnixMilli() {
+			t.Error("the end of the daemon is not the last time seen")
+		}
 		if d.number(`SELECT count(*) FROM status WHERE state = 'stopped' AND reason IS NOT NULL AND since_at = ?`, d.Now().UnixMilli()) != 4 {
 			t.Error("the end of the daemon is not shown in each row")
 		}
