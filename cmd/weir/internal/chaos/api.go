@@ -27,7 +27,8 @@ type api struct {
 	odd  http.HandlerFunc // answers in the place of the API; nil: nobody does
 }
 
-// trap springs at the nth request from now.
+// trap springs at the nth request from now, or at the first one after it that
+// is at the stage.
 type trap struct {
 	stage  stage
 	left   int
@@ -109,8 +110,21 @@ func (a *api) meet() (*trap, http.HandlerFunc) {
 	if t.left--; t.left > 0 {
 		return nil, a.odd
 	}
-	a.trap = nil
+	if t.stage != executed { // which its answer tells
+		a.trap = nil
+	}
 	return t, a.odd
+}
+
+// take takes the trap away, unless somebody has.
+func (a *api) take(t *trap) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.trap != t {
+		return false
+	}
+	a.trap = nil
+	return true
 }
 
 // ServeHTTP implements http.Handler.
@@ -124,7 +138,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.Server.ServeHTTP(w, r)
 		return
 	case t.stage == executed:
-		a.Server.ServeHTTP(&trapped{ResponseWriter: w, spring: t.spring}, r)
+		a.Server.ServeHTTP(&trapped{ResponseWriter: w, api: a, trap: t}, r)
 		return
 	}
 	body, err := io.ReadAll(r.Body) // while there is somebody to send it
@@ -136,14 +150,17 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.Server.ServeHTTP(w, r)
 }
 
-// trapped springs when the answer is about to be written.
+// trapped springs when the answer to what was executed is about to be written.
 type trapped struct {
 	http.ResponseWriter
-	spring func()
+	api  *api
+	trap *trap
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (t *trapped) WriteHeader(status int) {
-	t.spring()
+	if status == http.StatusOK && t.api.take(t.trap) {
+		t.trap.spring()
+	}
 	t.ResponseWriter.WriteHeader(status)
 }

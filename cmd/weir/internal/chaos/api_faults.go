@@ -47,7 +47,9 @@ func apiScenarios() []scenario {
 		oddly("one byte a second", drip, "degraded", "timeout"),
 		oddly("gzip that nobody asked for", zipped, "held", stranger),
 		oddly("a body of 10 MB", huge, "held", stranger),
-		oddly("headers with control characters", escaped, "running", ""),
+		oddly("a header with control characters", escapedHeader, "degraded", "cut"),
+		oddly("an error with control characters", escapedError, "degraded", "503"),
+		{name: "API: a message id with control characters", run: namedOddly},
 		{name: "API: away", run: apiAway},
 		poisonedProbe(sandbox.Kind503, "degraded", "503"),
 		poisonedProbe(sandbox.Kind402, "held", "balance"),
@@ -63,7 +65,7 @@ func apiScenarios() []scenario {
 			name: fmt.Sprintf("API: its clock is off by %d years", years),
 			conf: func(c *sandbox.Config) { c.Skew = years * 365 * 24 * time.Hour },
 			run: func(ctx context.Context, w *world) error {
-				return errors.Join(w.awaitCommand(ctx, "degraded", "the API's clock differs"), w.goesOnOrSays(ctx, tellWithin))
+				return w.goesOnOrSays(ctx, func() error { return w.awaitCommand(ctx, "degraded", "the API's clock differs") })
 			},
 		})
 	}
@@ -84,6 +86,14 @@ func oddly(name string, odd func(*api) http.HandlerFunc, state, reason string) s
 		w.api.answerOddly(odd(w.api))
 		return w.endure(ctx, state, reason, func() { w.api.answerOddly(nil) })
 	}}
+}
+
+// namedOddly lets messages be sent whose ids would color a terminal.
+func namedOddly(ctx context.Context, w *world) error {
+	w.api.answerOddly(escapedID(w.api))
+	defer w.api.answerOddly(nil)
+	w.makeSome()
+	return errors.Join(w.handOver(ctx), w.awaitSettled(ctx))
 }
 
 // endure hands over while a fault lasts, waits for what the status has to say,

@@ -80,12 +80,14 @@ func (c *child) kill() {
 	<-c.ended
 }
 
-func (c *child) alive() bool {
+func (c *child) alive() bool { return !closed(c.ended) }
+
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-c.ended:
-		return false
-	default:
+	case <-c:
 		return true
+	default:
+		return false
 	}
 }
 

@@ -62,22 +62,10 @@ func (w *world) turnedBetween(ctx context.Context, by time.Duration) error {
 	if err := w.leaveWaiting(ctx); err != nil {
 		return err
 	}
-	if err := w.turn(by); err != nil {
+	if err := w.goesOnOrSays(ctx, func() error { return errors.Join(w.turn(by), w.serve(ctx)) }); err != nil {
 		return err
 	}
-	if err := w.serve(ctx); err != nil {
-		return err
-	}
-	if err := w.goesOnOrSays(ctx, tellWithin); err != nil {
-		return err
-	}
-	if err := w.turn(0); err != nil {
-		return err
-	}
-	if err := w.restart(ctx); err != nil {
-		return err
-	}
-	if err := w.goesOnOrSays(ctx, tellWithin); err != nil {
+	if err := w.goesOnOrSays(ctx, func() error { return errors.Join(w.turn(0), w.restart(ctx)) }); err != nil {
 		return err
 	}
 	return w.later(ctx, by)
@@ -107,14 +95,12 @@ func (w *world) turnedDuring(ctx context.Context, by time.Duration) error {
 		return err
 	}
 	w.makeSome()
-	if err := w.turn(by); err != nil {
+	err = w.goesOnOrSays(ctx, func() error {
+		err := errors.Join(w.turn(by), w.awaitCommand(ctx, "degraded", "no message expires"))
+		w.api.SetFaults()
 		return err
-	}
-	if err := w.awaitCommand(ctx, "degraded", "no message expires"); err != nil {
-		return err
-	}
-	w.api.SetFaults()
-	if err := w.goesOnOrSays(ctx, tellWithin); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if err := errors.Join(w.lasts(ctx), w.turn(0)); err != nil {

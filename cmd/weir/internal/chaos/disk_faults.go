@@ -115,42 +115,50 @@ func (w *world) mustLive() error {
 	return fmt.Errorf("%w: the daemon has ended:\n%s", ErrFound, w.daemon.said())
 }
 
-// lockFor keeps the write lock of weir.db for a while, from a connection of
-// this process.
-func (w *world) lockFor(ctx context.Context, d time.Duration) error {
-	db, err := sql.Open("sqlite3", "file:"+filepath.Join(w.dir, "data", "weir.db")+"?mode=rw&_busy_timeout=5000")
+// lock takes the write lock of weir.db, from a connection of this process.
+func (w *world) lock(ctx context.Context) (release func() error, err error) {
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(w.dir, "data", "weir.db")+"?mode=rw&_busy_timeout=5000&_txlock=immediate")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { _ = db.Close() }()
-	conn, err := db.Conn(ctx)
+	tx, err := db.BeginTx(context.WithoutCancel(ctx), nil) // it ends by its release
 	if err != nil {
-		return err
+		return nil, errors.Join(err, db.Close())
 	}
-	if _, err := conn.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
-		return err
-	}
-	err = pause(ctx, d)
-	_, ended := conn.ExecContext(ctx, `ROLLBACK`)
-	return errors.Join(err, ended, conn.Close())
+	return func() error { return errors.Join(tx.Rollback(), db.Close()) }, nil
 }
 
 func lockedWhileRunning(ctx context.Context, w *world) error {
 	w.makeSome()
 	stop := w.meanwhile(ctx)
 	defer stop()
-	locked := make(chan error, 1)
-	go func() { locked <- w.lockFor(ctx, 7*time.Second) }() // longer than anybody's patience of 5 s
+	release, err := w.lock(ctx)
+	if err != nil {
+		return err
+	}
+	over := time.After(7 * time.Second) // longer than anybody's patience of 5 s
 	told := w.awaitCommand(ctx, "held", "locked")
-	return errors.Join(told, <-locked, w.mustLive())
+	select {
+	case <-over:
+	case <-ctx.Done():
+	}
+	return errors.Join(told, release(), w.mustLive())
 }
 
 func lockedAtStart(ctx context.Context, w *world) error {
 	w.daemon.kill()
-	if err := w.startDaemon(); err != nil {
+	release, err := w.lock(ctx)
+	if err != nil {
 		return err
 	}
-	if err := w.lockFor(ctx, 3*time.Second); err != nil {
+	err = w.startDaemon()
+	if err == nil {
+		err = pause(ctx, 3*time.Second)
+	}
+	if err == nil && closed(w.daemon.running) {
+		err = fmt.Errorf("%w: the daemon runs although it can not write", ErrFound)
+	}
+	if err := errors.Join(err, release()); err != nil {
 		return err
 	}
 	select {

@@ -40,15 +40,17 @@ func damaged(spoil func(dir string) error) func(context.Context, *world) error {
 		if err := w.handOver(ctx); err != nil {
 			return err
 		}
-		w.daemon.kill()
-		if err := spoil(filepath.Join(w.dir, "data", "nats")); err != nil {
-			return err
-		}
-		w.api.SetLimit(10 * usual)
-		if err := w.serve(ctx); err != nil {
-			return fmt.Errorf("%w: on a spoilt store: %w", ErrFound, err)
-		}
-		return w.goesOnOrSays(ctx, tellWithin)
+		return w.goesOnOrSays(ctx, func() error {
+			w.daemon.kill()
+			if err := spoil(filepath.Join(w.dir, "data", "nats")); err != nil {
+				return err
+			}
+			w.api.SetLimit(10 * usual)
+			if err := w.serve(ctx); err != nil {
+				return fmt.Errorf("%w: on a spoilt store: %w", ErrFound, err)
+			}
+			return nil
+		})
 	}
 }
 

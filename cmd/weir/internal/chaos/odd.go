@@ -72,9 +72,14 @@ func huge(a *api) http.HandlerFunc {
 	}
 }
 
-// escaped answers rightly, with a request id that would color a terminal. It
-// writes to the connection itself, since net/http refuses to.
-func escaped(a *api) http.HandlerFunc {
+// unprintable is what would color a terminal, as JSON spells it. Without it, a
+// text is as it was.
+const unprintable = `\u001b\u0001\u007f`
+
+// escapedHeader answers rightly, with a request id that would color a terminal.
+// It writes to the connection itself, since net/http refuses to, as it refuses to
+// read such an answer.
+func escapedHeader(a *api) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		answer := a.executed(r)
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -90,5 +95,29 @@ func escaped(a *api) http.HandlerFunc {
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 %d X\r\n%sX-Request-Id: req\x1b[31m\x01\x7fred\r\nConnection: close\r\n\r\n%s",
 			answer.code, head.String(), answer.String())
 		_ = conn.Close()
+	}
+}
+
+// escapedError answers 503, with text that would color a terminal.
+func escapedError(a *api) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a.executed(r)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = fmt.Fprintf(w, `{"error":"down%[1]s","message":"It is%[1]s down."}`, unprintable)
+	}
+}
+
+// escapedID answers rightly, but for what it adds to the message id.
+func escapedID(a *api) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		answer := a.executed(r)
+		body := bytes.Replace(answer.Bytes(), []byte(`"message_id":"`), []byte(`"message_id":"`+unprintable), 1)
+		answer.header.Del("Content-Length")
+		for name, values := range answer.header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(answer.code)
+		_, _ = w.Write(body)
 	}
 }

@@ -226,27 +226,74 @@ func (w *world) statusCommand(ctx context.Context) (seen, error) {
 	return seen{said.Daemon.State, said.Daemon.Reason}, nil
 }
 
-// goesOnOrSays hands over new messages and checks that they go out, or that the
-// status table soon says why they do not.
-func (w *world) goesOnOrSays(ctx context.Context, soon time.Duration) error {
+// why tells why a scope is as it is, and since when.
+type why struct {
+	seen
+	since int64
+}
+
+// says tells whether it is a reason to wait that was not there before.
+func (now why) says(before why) bool {
+	return now.state != "running" && now.state != "stopped" && now.reason != "" && now != before
+}
+
+// reasons are those of the scopes that can keep a message of the channel rcs. The
+// view would judge the heartbeat of a daemon whose clock is turned by the real one.
+func (w *world) reasons(ctx context.Context) (map[string]why, error) {
+	db, err := w.database()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }() // it only reads
+	reasons := map[string]why{}
+	for _, scope := range []string{rcs, "daemon:weir"} {
+		var reason sql.NullString
+		var since sql.NullInt64
+		var now why
+		err := db.QueryRowContext(ctx, `SELECT state, reason, since_at FROM status WHERE scope = ?`, scope).
+			Scan(&now.state, &reason, &since)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+		now.reason, now.since = reason.String, since.Int64
+		reasons[scope] = now
+	}
+	return reasons, nil
+}
+
+// goesOnOrSays does something, hands over new messages and checks that they go
+// out, or that the status table soon gives a reason why they do not which it did
+// not give before.
+func (w *world) goesOnOrSays(ctx context.Context, do func() error) error {
+	before, err := w.reasons(ctx)
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
 	keys, err := w.feed(ctx)
 	if err != nil {
 		return err
 	}
-	return until(ctx, soon+tellSlack, "messages go out or the status says why not", func() (bool, error) {
+	var after map[string]why
+	err = until(ctx, tellWithin+tellSlack, "messages go out or the status says why not", func() (bool, error) {
 		known := w.api.Keys("")
 		if slices.ContainsFunc(keys, func(key string) bool { return known[key].Effects > 0 }) {
 			return true, nil
 		}
-		for _, scope := range []string{rcs, "daemon:weir"} {
-			s, err := w.status(ctx, scope)
-			says := s.state != "running" && s.reason != "" && s.state != "stopped" // it runs: that is from before
-			if err != nil || says {
-				return true, err
+		after, err = w.reasons(ctx)
+		for scope, now := range after {
+			if now.says(before[scope]) {
+				return true, nil
 			}
 		}
-		return false, nil
+		return false, err
 	})
+	if err != nil {
+		return fmt.Errorf("%w; it was %v, and is %v", err, before, after)
+	}
+	return nil
 }
 
 // faultLasts is how long a fault lasts unless Config says more: long enough for
