@@ -173,7 +173,9 @@ func (r *Relay) drain(ctx context.Context, conn *sql.Conn) (int, error) {
 		}
 		point.Hit(point.RelayRead)
 		acked, err := r.publisher.Publish(ctx, payloads)
-		point.Hit(point.RelayPublished)
+		if acked > 0 {
+			point.Hit(point.RelayPublished)
+		}
 		if err != nil {
 			err = fmt.Errorf("outbox: publishing rows: %w", err)
 		} else if acked < len(ids) {

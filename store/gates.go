@@ -14,6 +14,10 @@ var _ dispatcher.Board = (*Store)(nil)
 // PutGate stores a gate, replacing the one of the same scope, kind and setter. A
 // wish for a probe that came meanwhile, and so was not taken, stays.
 func (s *Store) PutGate(ctx context.Context, g dispatcher.Gate) error {
+	uncommitted, committed := point.GateUncommitted, point.GateCommitted
+	if g.Kind == dispatcher.Parked {
+		uncommitted, committed = point.ParkUncommitted, point.ParkCommitted
+	}
 	err := s.writer.do(ctx, func(tx *tx) error {
 		_, err := tx.query(`
 			INSERT INTO gates (scope, kind, reason, since_at, until_at, request_id, set_by)
@@ -25,14 +29,17 @@ func (s *Store) PutGate(ctx context.Context, g dispatcher.Gate) error {
 		if err != nil {
 			return fmt.Errorf("store: setting a gate on %s: %w", g.Scope, err)
 		}
-		point.Hit(point.GateUncommitted)
+		point.Hit(uncommitted)
 		if g.Kind == dispatcher.Parked {
 			return nil // a limit that buckets share parks also those that never had a message
 		}
 		return tx.showGates(g.Scope)
 	})
-	point.Hit(point.GateCommitted)
-	return err
+	if err != nil {
+		return err
+	}
+	point.Hit(committed)
+	return nil
 }
 
 // DropGate removes the gate of that scope, kind and setter, if there is one. A

@@ -183,9 +183,11 @@ func (m *migrator) step(ctx context.Context, allow func(version int) error) (don
 		}
 	}
 	point.Hit(point.MigrationUncommitted)
-	err = tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return false, err
+	}
 	point.Hit(point.MigrationCommitted)
-	return false, err
+	return false, nil
 }
 
 // begin takes the write lock. Turning a new file to WAL, which the connection

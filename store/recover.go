@@ -41,12 +41,16 @@ func (s *Store) recoverWhere(ctx context.Context, p dispatcher.Policy, epochs st
 			}
 			recovered++
 		}
-		point.Hit(point.RecoveryUncommitted)
+		if recovered > 0 {
+			point.Hit(point.RecoveryUncommitted)
+		}
 		return nil
 	})
-	point.Hit(point.Recovered)
 	if err != nil {
 		return 0, fmt.Errorf("store: judging claims that were left behind: %w", err)
+	}
+	if recovered > 0 {
+		point.Hit(point.Recovered)
 	}
 	return recovered, nil
 }

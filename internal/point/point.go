@@ -28,8 +28,10 @@ const (
 	Claimed              Name = "claimed"
 	OutcomeUncommitted   Name = "outcome-uncommitted"
 	OutcomeCommitted     Name = "outcome-committed"
-	GateUncommitted      Name = "gate-uncommitted" // or a park
+	GateUncommitted      Name = "gate-uncommitted" // any but a park
 	GateCommitted        Name = "gate-committed"
+	ParkUncommitted      Name = "park-uncommitted"
+	ParkCommitted        Name = "park-committed"
 	PruneUncommitted     Name = "prune-uncommitted"
 	PruneCommitted       Name = "prune-committed"
 	BackupCopied         Name = "backup-copied"  // and not under its name

@@ -2,8 +2,11 @@ package chaos
 
 import (
 	"errors"
+	"io/fs"
 	"testing"
 	"time"
+
+	"weir/cmd/weir/internal/sandbox"
 )
 
 const (
@@ -51,6 +54,12 @@ func TestAProcessThatEndsByItselfIsToBlameWhenAnotherIsStarted(t *testing.T) {
 				t.Errorf("the next relay: %v, want a finding: %v", err, c.blamed)
 			}
 		})
+	}
+}
+
+func TestADirectoryOfAnotherRunIsNotGoneOnWith(t *testing.T) {
+	if _, err := newWorld(t.Context(), Config{}, t.TempDir(), sandbox.Config{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a directory that is there: %v, want it refused", err)
 	}
 }
 

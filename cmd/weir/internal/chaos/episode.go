@@ -135,6 +135,11 @@ func (e *episode) cast(ctx context.Context, s strike) (c cast, err error) {
 	if s.at != "" {
 		env[s.role] = point.Arm(s.at, 1+e.chance.IntN(s.most))
 	}
+	if s.claims {
+		if err := e.leaveClaims(ctx); err != nil {
+			return c, err
+		}
+	}
 	if e.daemonAlive() && s.role == daemon {
 		if err := e.daemon.stop(ctx); err != nil {
 			return c, err
@@ -158,6 +163,25 @@ func (e *episode) cast(ctx context.Context, s strike) (c cast, err error) {
 	}
 	c.victim = map[role]*child{daemon: e.world.daemon, sender: c.sender, relay: e.relay}[s.role]
 	return c, nil
+}
+
+// leaveClaims kills the daemon while the API has a request of it.
+func (e *episode) leaveClaims(ctx context.Context) error {
+	if !e.daemonAlive() {
+		if err := e.startDaemon(); err != nil {
+			return err
+		}
+	}
+	e.api.set(&trap{stage: lost, left: 1, spring: e.world.daemon.kill})
+	defer e.api.set(nil)
+	if _, err := e.feed(ctx); err != nil {
+		return err
+	}
+	if err := e.world.daemon.awaitEnd(ctx, strikePatience); err != nil {
+		return fmt.Errorf("%w: nothing is sent: %w", ErrFound, err)
+	}
+	e.make(bySend, some) // for the one that is to die
+	return e.world.daemon.blame()
 }
 
 // strike waits for the victim's death, or brings it.

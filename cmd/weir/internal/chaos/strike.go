@@ -35,6 +35,9 @@ type strike struct {
 	most int
 	// fresh means that only an empty data directory gets there.
 	fresh bool
+	// claims makes a daemon die before with requests under way: only then is
+	// there anything to recover.
+	claims bool
 	// draining sends SIGTERM first.
 	draining bool
 	// limit and faults bring the API to where the place is reached; zero is as usual.
@@ -60,8 +63,8 @@ var strikes = []strike{
 	{name: "migration, after its commit", role: daemon, at: point.MigrationCommitted, most: 1, fresh: true},
 	{name: "migration by send, before its commit", role: sender, at: point.MigrationUncommitted, most: 1, fresh: true},
 	{name: "start, epoch begun", role: daemon, at: point.EpochBegun, most: 1},
-	{name: "recovery, before its commit", role: daemon, at: point.RecoveryUncommitted, most: 1},
-	{name: "recovery, after its commit", role: daemon, at: point.Recovered, most: 1},
+	{name: "recovery, before its commit", role: daemon, at: point.RecoveryUncommitted, most: 1, claims: true},
+	{name: "recovery, after its commit", role: daemon, at: point.Recovered, most: 1, claims: true},
 	{name: "intake, before its commit", role: daemon, at: point.AcceptUncommitted, most: 2},
 	{name: "intake, committed, before the ack", role: daemon, at: point.IntakeCommitted, most: 2},
 	{name: "intake, acked", role: daemon, at: point.IntakeAcked, most: 2},
@@ -76,8 +79,8 @@ var strikes = []strike{
 	{name: "answer read", role: daemon, at: point.Answered, most: 12},
 	{name: "outcome, before its commit", role: daemon, at: point.OutcomeUncommitted, most: 12},
 	{name: "outcome, after its commit", role: daemon, at: point.OutcomeCommitted, most: 12},
-	{name: "park, before its commit", role: daemon, at: point.GateUncommitted, most: 2, limit: crowded},
-	{name: "park, after its commit", role: daemon, at: point.GateCommitted, most: 2, limit: crowded},
+	{name: "park, before its commit", role: daemon, at: point.ParkUncommitted, most: 2, limit: crowded},
+	{name: "park, after its commit", role: daemon, at: point.ParkCommitted, most: 2, limit: crowded},
 	{name: "gate, before its commit", role: daemon, at: point.GateUncommitted, most: 1, faults: down},
 	{name: "gate, after its commit", role: daemon, at: point.GateCommitted, most: 1, faults: down},
 	{name: "stopping", role: daemon, draining: true},

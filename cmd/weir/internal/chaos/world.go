@@ -53,8 +53,8 @@ type world struct {
 
 // newWorld makes a directory and serves an API.
 func newWorld(ctx context.Context, cfg Config, dir string, conf sandbox.Config) (*world, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err // one that is there holds the messages of another run
 	}
 	w := &world{cfg: cfg, dir: dir}
 	var err error
