@@ -23,15 +23,15 @@ func newSoakCommand(a *app) *cobra.Command {
 		Short:  "Run a daemon for a long time through faults and restarts, and judge",
 		Hidden: true,
 		Long: "Runs a daemon in a process of its own against a simulated API that fails in turns,\n" +
-			"hands over messages all the while, and restarts or kills the daemon now and then.\n" +
-			"Then it compares what it was told with the database and the API's books, and tells\n" +
-			"what has grown. Exit 0 means that nothing was lost, sent twice or leaking.",
+			"hands over messages all the while, and in the first half restarts or kills the daemon\n" +
+			"now and then. Then, also after Ctrl-C, it compares what it was told with the database\n" +
+			"and the API's books, and tells what the last daemon let grow. Exit 0 means that nothing was lost, sent twice or leaking.",
 		Args: cobra.NoArgs,
 	}
 	flags := command.Flags()
 	flags.DurationVar(&cfg.For, "for", time.Hour, "how long it goes on")
 	flags.IntVar(&cfg.Rate, "rate", 60, "messages handed over per second")
-	flags.DurationVar(&cfg.Restarts, "restarts", time.Minute, "mean time between two restarts")
+	flags.DurationVar(&cfg.Restarts, "restarts", time.Minute, "mean time between two restarts, in the first half")
 	flags.Uint64Var(&cfg.Seed, "seed", 1, "makes faults and restarts the same again")
 	command.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		switch {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -125,40 +124,59 @@ func (d *daemon) follow(cmd *exec.Cmd, stdout, stderr io.Reader, running, ended 
 // failure is how the daemon ended although nobody wanted it to.
 func (d *daemon) failure() error {
 	d.mu.Lock()
+	err := errors.Join(d.failed, errEnded)
+	d.mu.Unlock()
+	return fmt.Errorf("soak: the daemon ended by itself: %w%s", err, d.last())
+}
+
+// last is the end of what it had to say.
+func (d *daemon) last() string {
+	d.mu.Lock()
 	defer d.mu.Unlock()
 	text := ""
 	for _, line := range d.said {
 		text += "\n" + line
 	}
-	return fmt.Errorf("soak: the daemon ended by itself: %w%s", errors.Join(d.failed, errEnded), text)
+	return text
 }
 
 var errEnded = errors.New("nobody had asked for it")
 
-// stop lets it end as systemd does.
-func (d *daemon) stop() error {
-	if err := d.end(syscall.SIGTERM); err != nil {
-		return d.failure()
+// stop lets it end as systemd does. What hangs is killed, and that is an error.
+func (d *daemon) stop(within time.Duration) error {
+	cmd, ended := d.end()
+	_ = cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended
+	select {
+	case <-ended:
+	case <-time.After(within):
+		d.kill()
+		return fmt.Errorf("soak: the daemon did not stop within %v and was killed:%s", within, d.last())
+	}
+	d.mu.Lock()
+	err := d.failed
+	d.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("soak: the daemon stopped badly: %w%s", err, d.last())
 	}
 	return nil
 }
 
 // kill is kill -9; a process that has ended is left alone.
-func (d *daemon) kill() { _ = d.end(os.Kill) }
-
-func (d *daemon) end(how os.Signal) error {
-	d.mu.Lock()
-	d.wanted = true
-	cmd, ended := d.cmd, d.ended
-	d.mu.Unlock()
+func (d *daemon) kill() {
+	cmd, ended := d.end()
 	if cmd == nil {
-		return nil
+		return
 	}
-	_ = cmd.Process.Signal(how) // fails if it has ended
+	_ = cmd.Process.Kill() // fails if it has ended
 	<-ended
+}
+
+// end says that the end is wanted.
+func (d *daemon) end() (cmd *exec.Cmd, ended chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.failed
+	d.wanted = true
+	return d.cmd, d.ended
 }
 
 // alive gives the process id and the latest gauges, or why there is no daemon:

@@ -19,6 +19,7 @@ const sampleEvery = time.Second
 type sample struct {
 	memory, heap, wal       int64 // bytes
 	goroutines, descriptors int64
+	life                    int // of which daemon
 }
 
 // samples are all looks, in their order.
@@ -37,6 +38,7 @@ func (s *samples) restarted() {
 func (s *samples) add(one sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	one.life = s.restarts
 	s.all = append(s.all, one)
 }
 
@@ -76,11 +78,18 @@ func residentBytes(proc string) (int64, error) {
 	return kib << 10, err
 }
 
-// growth compares a figure's upper tenth in the second quarter of the run, when
-// all is warm, with that in the last quarter.
-func (s *samples) growth(of func(sample) int64) (early, late, most int64) {
+// last are the looks at the last daemon: one before it took to its end what it
+// had leaked.
+func (s *samples) last() []sample {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	begin := slices.IndexFunc(s.all, func(one sample) bool { return one.life == s.restarts })
+	return s.all[max(begin, 0):]
+}
+
+// growth compares a figure's upper tenth in the second quarter of what the last
+// daemon lived, when all is warm, with that in the last quarter.
+func growth(last []sample, of func(sample) int64) (early, late int64) {
 	upper := func(part []sample) int64 {
 		if len(part) == 0 {
 			return 0
@@ -92,9 +101,16 @@ func (s *samples) growth(of func(sample) int64) (early, late, most int64) {
 		slices.Sort(values)
 		return values[len(values)*9/10]
 	}
-	quarter := len(s.all) / 4
+	quarter := len(last) / 4
+	return upper(last[quarter : 2*quarter]), upper(last[3*quarter:])
+}
+
+// most is the highest that a figure has ever been.
+func (s *samples) most(of func(sample) int64) (most int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, one := range s.all {
 		most = max(most, of(one))
 	}
-	return upper(s.all[quarter : 2*quarter]), upper(s.all[3*quarter:]), most
+	return most
 }

@@ -10,6 +10,7 @@ package soak
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,8 @@ const (
 	drainWithin = 3 * time.Minute
 	// startWithin is how long a start may take.
 	startWithin = 30 * time.Second
+	// stopWithin is how long a stop may take: longer than the settings allow.
+	stopWithin = 30 * time.Second
 )
 
 // Config says how long and how hard.
@@ -44,7 +47,8 @@ type Config struct {
 	// Rate is how many messages a second are handed over; the API allows three
 	// times as many.
 	Rate int
-	// Restarts is the mean time between two restarts.
+	// Restarts is the mean time between two restarts in the first half. The
+	// daemon that runs then goes on to the end, so that what it leaks is seen.
 	Restarts time.Duration
 	// Seed makes faults and restarts the same again.
 	Seed uint64
@@ -56,6 +60,7 @@ type Config struct {
 type soak struct {
 	Config
 	start   time.Time
+	went    time.Duration // until the weather was fine
 	api     *sandbox.Server
 	apiURL  string
 	nats    string // address
@@ -64,11 +69,12 @@ type soak struct {
 	samples samples
 }
 
-// Run soaks until the time is over, or ctx ends, and judges. The error says
+// Run soaks until the time is over, or ctx ends, waits for what is under way, and
+// judges. The error says
 // that it could not be done; a bad verdict is none.
 func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 	s := &soak{Config: cfg, start: time.Now()}
-	s.told.keys = make(map[string]bool)
+	s.told.keys, s.told.bodies = make(map[string]bool), make(map[string][sha256.Size]byte)
 	api, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("soak: listening for the simulated API: %w", err)
@@ -86,7 +92,7 @@ func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 	go func() { served <- s.api.Serve(serving, api) }()
 	defer func() { stopServing(); <-served }()
 
-	s.daemon = &daemon{program: cfg.Program, settings: s.settings()}
+	s.daemon = &daemon{program: s.aside, settings: s.settings()}
 	if err := s.daemon.run(ctx); err != nil {
 		return nil, err
 	}
@@ -95,14 +101,16 @@ func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 		return nil, err
 	}
 	s.say("the weather is fine; waiting until all is sent")
+	s.went = time.Since(s.start)
 	s.api.SetFaults()
+	ctx = context.WithoutCancel(ctx) // who ends it early wants to know all the same
 	if err := s.drain(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.daemon.stop(); err != nil {
+	if err := s.daemon.stop(stopWithin); err != nil {
 		return nil, err
 	}
-	return s.judge(context.WithoutCancel(ctx))
+	return s.judge(ctx)
 }
 
 // soak lets everything go on at once for as long as it is to.
@@ -120,6 +128,14 @@ func (s *soak) soak(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// aside makes a process that a person's Ctrl-C, which is meant for the soak, does
+// not reach.
+func (s *soak) aside(args ...string) *exec.Cmd {
+	cmd := s.Program(args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
 }
 
 func (s *soak) settings() map[string]string {

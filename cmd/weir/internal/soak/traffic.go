@@ -2,6 +2,7 @@ package soak
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"sync"
@@ -19,11 +20,12 @@ const (
 	patience = 10 * time.Second
 )
 
-// told are the keys that weir has said to have accepted.
+// told is what was handed over, and what of it weir has said to have accepted.
 type told struct {
-	mu   sync.Mutex
-	keys map[string]bool
-	next int
+	mu     sync.Mutex
+	bodies map[string][sha256.Size]byte // of all, by key
+	keys   map[string]bool              // accepted
+	next   int
 }
 
 // envelopes makes new messages, of all lanes and two channels.
@@ -40,6 +42,7 @@ func (t *told) envelopes(count int) (keys []string, envelopes [][]byte) {
 		}
 		lane := [...]string{"high", "normal", "bulk"}[t.next%3]
 		keys = append(keys, key)
+		t.bodies[key] = sha256.Sum256([]byte(body))
 		envelopes = append(envelopes, fmt.Appendf(nil, `{"idempotency_key":%q,"lane":%q,"body":%s}`, key, lane, body))
 	}
 	return keys, envelopes
@@ -94,7 +97,7 @@ func (s *soak) send(ctx context.Context) error {
 		}
 		keys, envelopes := s.told.envelopes(sendBatch)
 		for range 1 + batch%10/9 {
-			cmd := s.Program("send", "-f", "-")
+			cmd := s.aside("send", "-f", "-")
 			cmd.Env = append(cmd.Env, "WEIR_DATA_DIR="+s.dataDir(), "WEIR_CONFIG=/dev/null")
 			var file strings.Builder
 			for _, e := range envelopes {

@@ -2,6 +2,7 @@ package soak
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,12 +18,13 @@ type Verdict struct {
 	findings []finding
 }
 
-// leastSamples is how many looks it takes to tell growth from a storm.
+// leastSamples is how many looks at one daemon it takes to tell growth from a storm.
 const leastSamples = 240
 
 // finding is one line of it.
 type finding struct {
 	good       bool
+	open       bool // there was too little to tell
 	name, text string
 }
 
@@ -35,8 +37,11 @@ func (v *Verdict) Good() bool {
 func (v *Verdict) Print(w io.Writer) error {
 	for _, f := range v.findings {
 		mark := "ok "
-		if !f.good {
+		switch {
+		case !f.good:
 			mark = "BAD"
+		case f.open:
+			mark = "?  "
 		}
 		if _, err := fmt.Fprintf(w, "%s  %-12s %s\n", mark, f.name, f.text); err != nil {
 			return err
@@ -46,7 +51,7 @@ func (v *Verdict) Print(w io.Writer) error {
 }
 
 func (v *Verdict) find(good bool, name, format string, args ...any) {
-	v.findings = append(v.findings, finding{good, name, fmt.Sprintf(format, args...)})
+	v.findings = append(v.findings, finding{good: good, name: name, text: fmt.Sprintf(format, args...)})
 }
 
 // drain waits until nothing waits any more.
@@ -72,8 +77,13 @@ func (s *soak) waiting(ctx context.Context) (n int, err error) {
 		n = daemon.Pending + daemon.Retrying + daemon.InFlight
 		return err
 	})
-	if n == 0 && s.api.Stats().Executed < len(s.told.keys) {
-		n = 1 // some are on their way from NATS
+	if n == 0 && err == nil {
+		effects := s.api.Keys("")
+		for key := range s.told.keys {
+			if effects[key].Effects == 0 {
+				n++ // on its way from NATS
+			}
+		}
 	}
 	return n, err
 }
@@ -128,22 +138,33 @@ func (s *soak) states(ctx context.Context, db *store.Store) (map[string]store.Me
 }
 
 func (s *soak) judgeMessages(v *Verdict, states map[string]store.MessageView) {
-	var lost, unsent, twice, wrong []string
+	var lost, unsent, twice, wrong, changed []string
 	effects := s.api.Keys("")
 	for key := range s.told.keys {
-		m, there := states[key]
-		switch effect := effects[key]; {
-		case !there:
+		if _, there := states[key]; !there {
 			lost = append(lost, key)
+		}
+	}
+	// Also what nobody was told of: its answer may have been lost.
+	for key, m := range states {
+		switch effect := effects[key]; {
 		case m.State != string(outbox.Sent):
 			unsent = append(unsent, key+" "+m.State)
 		case effect.Effects == 0 || m.MessageID == nil || *m.MessageID != effect.MessageID:
 			wrong = append(wrong, key)
 		}
 	}
+	executed := 0
 	for key, effect := range effects {
+		executed += effect.Effects
 		if effect.Effects > 1 {
 			twice = append(twice, key)
+		}
+		if _, there := states[key]; !there {
+			wrong = append(wrong, key)
+		}
+		if body, made := s.told.bodies[key]; !made || effect.Effects > 0 && effect.Body != hex.EncodeToString(body[:]) {
+			changed = append(changed, key)
 		}
 	}
 	stats := s.api.Stats()
@@ -152,6 +173,9 @@ func (s *soak) judgeMessages(v *Verdict, states map[string]store.MessageView) {
 	v.find(len(unsent) == 0, "unsent", "%d are not sent%s", len(unsent), examples(unsent))
 	v.find(len(wrong) == 0, "wrong", "%d are recorded otherwise than the API has them%s", len(wrong), examples(wrong))
 	v.find(len(twice) == 0 && stats.Twice == 0, "twice", "%d took effect twice%s", max(len(twice), stats.Twice), examples(twice))
+	v.find(len(changed) == 0 && stats.Conflicts == 0, "changed", "%d reached the API with another body than was handed over, %d with another than before%s", len(changed), stats.Conflicts, examples(changed))
+	v.find(stats.WithoutKey == 0 && stats.Executed == executed, "keyless", "%d took effect without a key; %d effects, %d of them by a key", stats.WithoutKey, stats.Executed, executed)
+	v.find(true, "faults", "%v", stats.Faults)
 	v.find(len(stats.Violations) == 0, "violations", "%d kinds of what must never be sent: %v", len(stats.Violations), stats.Violations)
 }
 
@@ -166,7 +190,9 @@ func examples(keys []string) string {
 // judgeGrowth allows a third and a little more: the database's caches fill, and
 // load differs.
 func (s *soak) judgeGrowth(v *Verdict) {
-	v.find(true, "restarts", "%d, and %d looks at the daemon", s.samples.restarts, len(s.samples.all))
+	last := s.samples.last()
+	due := s.went > s.For/2 && s.For/2 > s.Restarts*3/2 // one was by then
+	v.find(s.samples.restarts > 0 || !due, "restarts", "%d, and %d looks at the daemons, %d of them at the last one", s.samples.restarts, len(s.samples.all), len(last))
 	const mib = 1 << 20
 	for _, g := range []struct {
 		name   string
@@ -180,9 +206,14 @@ func (s *soak) judgeGrowth(v *Verdict) {
 		{"goroutines", func(one sample) int64 { return one.goroutines }, 40, 1, ""},
 		{"descriptors", func(one sample) int64 { return one.descriptors }, 40, 1, ""},
 	} {
-		early, late, most := s.samples.growth(g.of)
-		v.find(late <= early*4/3+g.spare || len(s.samples.all) < leastSamples, g.name, "%d%s early, %d%s late, %d%s at most", early/g.unit, g.suffix, late/g.unit, g.suffix, most/g.unit, g.suffix)
+		most := s.samples.most(g.of)
+		if len(last) < leastSamples {
+			v.findings = append(v.findings, finding{good: true, open: true, name: g.name, text: fmt.Sprintf("too short to tell: %d%s at most", most/g.unit, g.suffix)})
+			continue
+		}
+		early, late := growth(last, g.of)
+		v.find(late <= early*4/3+g.spare, g.name, "%d%s early, %d%s late, %d%s at most", early/g.unit, g.suffix, late/g.unit, g.suffix, most/g.unit, g.suffix)
 	}
-	_, _, wal := s.samples.growth(func(one sample) int64 { return one.wal })
+	wal := s.samples.most(func(one sample) int64 { return one.wal })
 	v.find(wal < 64*mib, "WAL", "%d MiB at most", wal/mib)
 }

@@ -1,10 +1,14 @@
 package soak
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"net/http/httptest"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weir/cmd/weir/internal/sandbox"
 	"weir/store"
@@ -23,11 +27,11 @@ func bad(v *Verdict) []string {
 
 func TestAnAcceptedMessageThatIsMissingOrUnsentMakesABadVerdict(t *testing.T) {
 	s := &soak{api: sandbox.New(sandbox.Config{Limit: 1})}
-	s.told.keys = map[string]bool{"gone": true, "waits": true, "nowhere": true}
+	s.told.keys = map[string]bool{"gone": true, "nowhere": true}
 	id := "msg_1"
 	v := &Verdict{}
 	s.judgeMessages(v, map[string]store.MessageView{
-		"waits":   {Key: "waits", State: "pending"},
+		"waits":   {Key: "waits", State: "pending"},                // although nobody was told that it is there
 		"nowhere": {Key: "nowhere", State: "sent", MessageID: &id}, // the API knows nothing of it
 	})
 	if got := bad(v); !slices.Equal(got, []string{"lost", "unsent", "wrong"}) || v.Good() {
@@ -36,6 +40,120 @@ func TestAnAcceptedMessageThatIsMissingOrUnsentMakesABadVerdict(t *testing.T) {
 	var out strings.Builder
 	if err := v.Print(&out); err != nil || !strings.Contains(out.String(), "BAD  lost         1 accepted messages have no row: [gone]\n") {
 		t.Errorf("printed %v:\n%s", err, &out)
+	}
+}
+
+func TestWhatTookEffectIsComparedWithWhatWasHandedOver(t *testing.T) {
+	const body = `{"agent_id":"ag_1","to":"+4915112345678","message_type":"MESSAGE","traffic_type":"TRANSACTION","content":{"text":"Hi"}}`
+	for name, c := range map[string]struct {
+		key, made, sent string // sent by key in place of what was made
+		row             bool
+		want            []string
+	}{
+		"as handed over":          {"k", body, body, true, nil},
+		"another body":            {"k", body + " ", body, true, []string{"changed"}},
+		"a key of nobody":         {"stranger", body, body, true, []string{"changed"}},
+		"an effect without a row": {"k", body, body, false, []string{"wrong"}},
+		"an effect without a key": {"", body, body, false, []string{"keyless"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &soak{api: sandbox.New(sandbox.Config{})}
+			s.told.keys = map[string]bool{"k": c.row}
+			if !c.row {
+				delete(s.told.keys, "k")
+			}
+			s.told.bodies = map[string][sha256.Size]byte{"k": sha256.Sum256([]byte(c.made))}
+			r := httptest.NewRequest("POST", "/v1/messages", strings.NewReader(c.sent))
+			r.Header.Set("Authorization", "Bearer "+sandbox.DefaultKey)
+			r.Header.Set("Content-Type", "application/json")
+			if c.key != "" {
+				r.Header.Set("Idempotency-Key", c.key)
+			}
+			answer := httptest.NewRecorder()
+			s.api.ServeHTTP(answer, r)
+			if answer.Code != 200 {
+				t.Fatalf("the API answers %d: %s", answer.Code, answer.Body)
+			}
+			states := map[string]store.MessageView{}
+			if c.row {
+				id := s.api.Keys("")[c.key].MessageID
+				states[c.key] = store.MessageView{Key: c.key, State: "sent", MessageID: &id}
+				s.told.keys = map[string]bool{c.key: true}
+			}
+			v := &Verdict{}
+			s.judgeMessages(v, states)
+			v.findings = v.findings[1:] // accepted
+			if got := bad(v); !slices.Equal(got, c.want) {
+				t.Errorf("found bad: %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestWhatEachDaemonLeaksIsSeenInTheLastOne(t *testing.T) {
+	s := &soak{}
+	for i := range 1000 {
+		if i < 500 && i%100 == 99 {
+			s.samples.restarted() // which takes away what had leaked
+		}
+		s.samples.add(sample{goroutines: int64(i % 500)})
+	}
+	v := &Verdict{}
+	s.judgeGrowth(v)
+	if got := bad(v); !slices.Equal(got, []string{"goroutines"}) {
+		t.Errorf("found bad: %v", got)
+	}
+}
+
+func TestAShortLifeTellsNothingOfGrowth(t *testing.T) {
+	s := &soak{}
+	for i := range 1000 {
+		if i == 1000-leastSamples+1 {
+			s.samples.restarted()
+		}
+		s.samples.add(sample{goroutines: int64(i)})
+	}
+	v := &Verdict{}
+	s.judgeGrowth(v)
+	var out strings.Builder
+	if err := v.Print(&out); err != nil || !v.Good() || !strings.Contains(out.String(), "?    goroutines   too short to tell: 999 at most\n") {
+		t.Errorf("printed %v:\n%s", err, &out)
+	}
+}
+
+func TestALongSoakWithoutARestartIsBad(t *testing.T) {
+	for restarts, want := range [][]string{{"restarts"}, nil} {
+		s := &soak{Config: Config{For: time.Hour, Restarts: time.Minute}, went: time.Hour}
+		for range restarts {
+			s.samples.restarted()
+		}
+		v := &Verdict{}
+		s.judgeGrowth(v)
+		if got := bad(v); !slices.Equal(got, want) {
+			t.Errorf("%d restarts: found bad: %v, want %v", restarts, got, want)
+		}
+	}
+}
+
+func TestADaemonThatHangsWhileItStopsIsKilledAndReported(t *testing.T) {
+	for name, c := range map[string]struct{ script, want string }{
+		"it hangs":       {`trap "" TERM; echo '{"msg":"running"}' >&2; while :; do sleep 0.01; done`, "did not stop within 50ms and was killed"},
+		"it stops badly": {`trap "exit 3" TERM; echo '{"msg":"running"}' >&2; while :; do sleep 0.01; done`, "stopped badly: exit status 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &daemon{program: func(...string) *exec.Cmd { return exec.Command("/bin/sh", "-c", c.script) }}
+			t.Cleanup(d.kill)
+			if err := d.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			within := time.Minute
+			if name == "it hangs" {
+				within = 50 * time.Millisecond
+			}
+			if err := d.stop(within); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("stopped with %v, want %q", err, c.want)
+			}
+		})
 	}
 }
 

@@ -43,10 +43,11 @@ func (s *soak) weather(ctx context.Context, r *rand.Rand) error {
 }
 
 // restart ends the daemon now and then, every other time by kill -9, and starts
-// the next one. One that ends by itself ends the soak.
+// the next one, until half of the time is over. One that ends by itself ends the soak.
 func (s *soak) restart(ctx context.Context, r *rand.Rand) error {
-	for {
-		if !pause(ctx, s.Restarts/2+time.Duration(r.Int64N(int64(s.Restarts)))) {
+	for half := s.start.Add(s.For / 2); ; {
+		wait := s.Restarts/2 + time.Duration(r.Int64N(int64(s.Restarts)))
+		if time.Now().Add(wait).After(half) || !pause(ctx, wait) {
 			return nil
 		}
 		if _, _, err := s.daemon.alive(); err != nil {
@@ -57,7 +58,7 @@ func (s *soak) restart(ctx context.Context, r *rand.Rand) error {
 			s.daemon.kill()
 		} else {
 			how = "stopped"
-			if err := s.daemon.stop(); err != nil {
+			if err := s.daemon.stop(stopWithin); err != nil {
 				return err
 			}
 		}
