@@ -67,9 +67,9 @@ type bucket struct {
 	tally                  // seats and requests
 	park     park
 	ramp     ramp
-	failures int   // in a row
-	unpaid   int64 // the message that was answered 402 last; 0: none since
-	alone    map[int64]time.Duration
+	failures int             // in a row
+	unpaid   int64           // the message that was answered 402 last; 0: none since
+	alone    map[int64]alone // by row
 	sent     lastMinute
 	last     lastSeen
 	shown    Gauges
@@ -93,7 +93,7 @@ func newBucket(a *account, channel, instance string, l *limiter.Limiter) *bucket
 		limiter: l,
 		scopes:  [3]string{outbox.DaemonScope(instance), outbox.AccountScope(name.Account), name.Scope()},
 		room:    [3]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)},
-		alone:   make(map[int64]time.Duration),
+		alone:   make(map[int64]alone),
 		claimed: none,
 	}
 }
