@@ -21,6 +21,7 @@ type account struct {
 	scope  string // names base URL and account, not the key: a rotated key keeps it
 
 	key      APIKey
+	unread   string // why it cannot be read again, as keyUnread and an error; empty: it can
 	buckets  []*bucket
 	stranger int64       // the message that something else than the API answered last; 0: none since
 	watch    *scopeWatch // nil: there is but one channel

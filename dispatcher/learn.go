@@ -117,7 +117,7 @@ func (d *Dispatcher) refusedKey(b *bucket, key APIKey, a Answer, j *Judgement) {
 		reason = "the API refuses the key"
 	}
 	if key == b.account.key {
-		d.hold(b, outbox.AccountScope(b.Account), ByUnauthorized, a, fmt.Sprintf("%s (%s)", reason, describe(a, j)))
+		d.hold(b, outbox.AccountScope(b.Account), ByUnauthorized, a, fmt.Sprintf("%s (%s)", reason, describe(a, j))+b.account.unread)
 	}
 }
 
