@@ -46,6 +46,25 @@ func TestARestoredHoldWaitsForItsProbe(t *testing.T) {
 	}
 }
 
+func TestARestoredGateFromTheFutureIsCuredAllTheSame(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		ahead := time.Now().Add(24 * time.Hour) // as the clock of the run before went
+		park := Gate{Scope: rcs.Scope(), Kind: Parked, SetBy: ByLimit, Since: ahead, Until: ahead.Add(time.Minute)}
+		r.d.Restore([]Gate{
+			heldGate("account:default", ByUnauthorized, ahead, ahead.Add(time.Minute)),
+			{Scope: rcs.Scope(), Kind: Degraded, SetBy: ByFailures, Since: ahead, Until: ahead.Add(time.Minute)},
+			park,
+		})
+		if since := r.d.buckets[0].park.since; since.After(time.Now()) {
+			r.Errorf("parked since %v", since)
+		}
+		r.add(rcs, outbox.Normal, keys("r", 20)...)
+		r.start()
+		r.waitAllSent(longestHold + time.Minute)
+		r.waitNoGates(time.Second)
+	})
+}
+
 func TestARestoredParkKeeps(t *testing.T) {
 	inBubble(t, 4, func(r *rig) {
 		began := time.Now()

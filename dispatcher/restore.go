@@ -13,6 +13,8 @@ func (d *Dispatcher) Restore(stored []Gate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, g := range stored {
+		// An answer cures only what rose before its request left.
+		g.Since = earlier(g.Since, now)
 		switch {
 		case g.Kind == Parked:
 			d.restorePark(g, now)
