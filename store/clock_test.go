@@ -177,3 +177,27 @@ func TestNothingIsPrunedWhileTheTimeIsDoubted(t *testing.T) {
 		must(t, <-ended)
 	})
 }
+
+func TestAClaimThatDiesAfterTheClockWasSetBackDoesNotBeginInTheFuture(t *testing.T) {
+	for name, test := range map[string]struct{ step, want time.Duration }{
+		"back": {-time.Hour, -time.Hour}, "forward, or suspended": {time.Hour, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := openDesk(t, t.TempDir(), &clock{now: start})
+			began := d.Now()
+			d.put(message("x"))
+			d.claim("x")
+			d.Add(time.Second)
+			was := d.Now()
+			d.Add(test.step)
+			must(t, d.Rebase(t.Context(), began, was, test.step))
+			d = d.reopen()
+			if n, err := d.Recover(t.Context(), policy); err != nil || n != 1 {
+				t.Fatalf("recovered %d (%v), want 1", n, err)
+			}
+			if at, want := val(d.row("x").AmbiguousAt), iso(start.Add(test.want)); at != want {
+				t.Errorf("its key is known from %s on, want %s", at, want)
+			}
+		})
+	}
+}

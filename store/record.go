@@ -51,7 +51,7 @@ func (t *tx) record(epoch int64, r *dispatcher.Record) error {
 	return t.attempt(c.ID, attempt{
 		started: a.StartedAt, duration: a.EndedAt.Sub(a.StartedAt), verdict: j.Verdict,
 		httpStatus: a.Status, errorCode: j.ErrorCode, errorMessage: j.ErrorMessage, requestID: a.RequestID,
-		limit: r.Limit, earlier: c.Attempts,
+		limit: r.Limit, generation: c.Generation,
 	})
 }
 
