@@ -65,6 +65,32 @@ func TestARestoredGateFromTheFutureIsCuredAllTheSame(t *testing.T) {
 	})
 }
 
+func TestStoredGatesOfWhatIsNoLongerConfiguredGoButForPauses(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		since, until := time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+		pause := Gate{Scope: "bucket:default/gone", Kind: Paused, SetBy: ByOperator, Since: since}
+		kept := heldGate("account:default", ByUnauthorized, since, until)
+		for _, g := range []Gate{
+			{Scope: "bucket:default/gone", Kind: Parked, SetBy: ByLimit, Since: since, Until: until},
+			{Scope: "bucket:gone/rcs", Kind: Degraded, SetBy: ByFailures, Since: since, Until: until},
+			heldGate("account:gone", ByUnauthorized, since, until),
+			pause, kept,
+		} {
+			if err := r.PutGate(r.Context(), g); err != nil {
+				r.Fatal(err)
+			}
+		}
+		r.d.Restore(r.stored())
+		r.start()
+		r.wait(time.Second, "three are gone", func() bool { return len(r.stored()) == 2 })
+		for _, g := range r.stored() {
+			if g.id() != pause.id() && g.id() != kept.id() {
+				r.Errorf("%v is kept", g)
+			}
+		}
+	})
+}
+
 func TestARestoredParkKeeps(t *testing.T) {
 	inBubble(t, 4, func(r *rig) {
 		began := time.Now()
