@@ -98,11 +98,18 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	q := &Queue{cfg: cfg, id: rand.Text(), lanes: make(map[string]*puller), cut: make(chan struct{}), closed: make(chan struct{})}
+	q := newQueue(cfg)
 	if err := q.open(ctx); err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
 	return q, nil
+}
+
+func newQueue(cfg Config) *Queue {
+	return &Queue{
+		cfg: cfg, id: rand.Text(),
+		lanes: make(map[string]*puller), cut: make(chan struct{}), closed: make(chan struct{}),
+	}
 }
 
 func (q *Queue) open(ctx context.Context) error {
