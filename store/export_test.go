@@ -31,7 +31,9 @@ func (s *Store) HastenLocks() { s.writer.try = time.Millisecond }
 
 // Pragma is what a PRAGMA says on the writer's own connection.
 func (s *Store) Pragma(ctx context.Context, name string) (value string, err error) {
-	err = s.writer.do(ctx, func(tx *tx) error { return tx.query(`SELECT CAST(` + name + ` AS TEXT) FROM pragma_` + name).QueryRow().Scan(&value) })
+	err = s.writer.do(ctx, func(tx *tx) error {
+		return tx.query(`SELECT CAST(` + name + ` AS TEXT) FROM pragma_` + name).QueryRow().Scan(&value)
+	})
 	return value, err
 }
 
