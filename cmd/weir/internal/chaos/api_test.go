@@ -1,0 +1,66 @@
+package chaos
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"weir/cmd/weir/internal/sandbox"
+)
+
+func TestATrapForWhatWasExecutedSpringsAtNothingElse(t *testing.T) {
+	a, err := serveAPI(sandbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.close)
+	a.SetFaults(sandbox.Fault{Kind: sandbox.Kind503, First: 1})
+	sprung := false
+	a.set(&trap{stage: executed, left: 1, spring: func() { sprung = true }})
+	send := func() int {
+		request, err := http.NewRequestWithContext(t.Context(), "POST", a.url+"/v1/messages", strings.NewReader(bodies[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{
+			"Authorization": "Bearer " + sandbox.DefaultKey, "Content-Type": "application/json", "Idempotency-Key": "k",
+		} {
+			request.Header.Set(name, value)
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode
+	}
+	if status := send(); status != http.StatusServiceUnavailable || sprung {
+		t.Errorf("at an answer of %d: sprung %v", status, sprung)
+	}
+	if status := send(); status != http.StatusOK || !sprung {
+		t.Errorf("at an answer of %d: sprung %v", status, sprung)
+	}
+	sprung = false
+	if send(); sprung {
+		t.Error("it sprang twice")
+	}
+}
+
+func TestOnlyANewReasonExplainsWhyNothingGoesOut(t *testing.T) {
+	held := why{seen{"held", "the disk is full"}, 7}
+	for name, c := range map[string]struct {
+		before, now why
+		want        bool
+	}{
+		"a new one":           {why{seen{"running", ""}, 1}, held, true},
+		"the same, once more": {why{seen{"held", "the disk is full"}, 6}, held, true},
+		"one of before":       {held, held, false},
+		"none":                {held, why{seen{"held", ""}, 8}, false},
+		"running":             {held, why{seen{"running", "as ever"}, 8}, false},
+		"stopped":             {held, why{seen{"stopped", "by its operator"}, 8}, false},
+	} {
+		if got := c.now.says(c.before); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
