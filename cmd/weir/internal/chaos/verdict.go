@@ -89,7 +89,7 @@ func (v *Verdict) Print(out io.Writer) error {
 	for _, name := range Places() {
 		fmt.Fprintf(&text, "%5d  %s", v.Kills[name], name)
 		if n := v.Missed[name]; n > 0 {
-			fmt.Fprintf(&text, "; %d more were killed before they got there", n)
+			fmt.Fprintf(&text, "; %d more did not die there", n)
 		}
 		text.WriteByte('\n')
 		total += v.Kills[name] + v.Missed[name]
