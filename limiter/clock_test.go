@@ -135,6 +135,66 @@ func TestOurClockThatIsSetCostsAWindowAtMost(t *testing.T) {
 	}
 }
 
+func TestATimeThatIsSomeSecondsOldForgetsNoPark(t *testing.T) {
+	a := newAPI(t)
+	a.open(9, 60)
+	ticket := a.send()
+	a.pass(30 * second)
+	a.answer(ticket, 429, 10, 0, 60)
+	until := a.lim.State(a.now).Until
+	if s := a.lim.State(a.now.Add(-20 * second)); !s.Parked || !s.Until.Equal(until) {
+		t.Errorf("asked with a time from before a long wait: %+v, want it parked until %v", s, until)
+	}
+	a.want(0)
+}
+
+// set tells that the clock was set.
+func (a *api) set(step time.Duration) {
+	a.pass(step)
+	a.lim.Rebase(a.now, step)
+}
+
+func TestAStepOfTheClockThatIsToldKeepsAParkAsLongAsItWas(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, -3 * second, 3 * second, time.Hour} {
+		a := newAPI(t)
+		ticket := a.send()
+		a.pass(10 * ms)
+		a.answer(ticket, 429, 10, 0, 60)
+		_, retryAt := a.lim.Grant(a.now, true, 1)
+		wait := retryAt.Sub(a.now)
+		a.set(step)
+		if _, retryAt = a.lim.Grant(a.now, true, 1); retryAt.Sub(a.now) != wait {
+			t.Errorf("after a step of %v the next token comes in %v, want %v as before", step, retryAt.Sub(a.now), wait)
+		}
+		a.pass(wait)
+		a.want(1)
+	}
+}
+
+func TestAnAnswerFromBeforeAStepOfTheClockMovesNoTime(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, -30 * second, 30 * second} {
+		a := newAPI(t)
+		a.open(9, 60)
+		old, lost, unsent := a.send(), a.send(), a.send()
+		ended := a.now.Add(10 * ms)
+		a.set(step)
+		a.lim.Answered(old, ended, limiter.Answer{Status: 200})
+		a.lim.Lost(lost, ended)
+		a.lim.Unsent(unsent, ended)
+		a.now = a.now.Add(20 * ms)
+		ticket := a.send()
+		a.pass(50 * ms)
+		answer := a.tell(200, 10, 0, 60)
+		answer.Reset = a.now.Add(10 * second).Truncate(second)
+		a.lim.Answered(ticket, a.now, answer)
+		if s := a.lim.State(a.now); !s.Parked || s.Until.Sub(a.now) > 12*second {
+			t.Errorf("after a step of %v: %+v, want it parked for 10 s", step, s)
+		}
+		a.pass(12 * second)
+		a.want(1)
+	}
+}
+
 func TestAServersClockThatIsSetIsFollowed(t *testing.T) {
 	for _, by := range []time.Duration{-time.Hour, -10 * second, 10 * second, time.Hour} {
 		s := sim.Scenario{Limit: 100, Window: 2 * second, Warm: 8 * second, Measured: minute}

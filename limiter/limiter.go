@@ -31,8 +31,14 @@ import (
 	"time"
 )
 
-// busyShare is the reserve while the high lane is in use.
-const busyShare = 0.25
+const (
+	// busyShare is the reserve while the high lane is in use.
+	busyShare = 0.25
+	// longestLate is how much older than the last a time may be that was taken
+	// in good time: its caller had to wait, for a lock or the processor. One that
+	// is older yet is of a clock that was set while nobody told.
+	longestLate = time.Minute
+)
 
 // Config sets up a Limiter.
 type Config struct {
@@ -46,12 +52,13 @@ type Config struct {
 
 // Limiter decides how many requests may be sent now to what one limit of the
 // server covers. Use New. It is safe for concurrent use. The times that are
-// handed in must come from one clock that does not jump; one that was set is
-// survived, not followed.
+// handed in must come from one clock; Rebase tells that it was set. One that was
+// set in secret is survived, not followed.
 type Limiter struct {
 	mu     sync.Mutex
 	cfg    Config
 	last   time.Time // the latest time that was handed in
+	steps  int       // of the clock that were told
 	held   int       // granted, not on the wire
 	flying int       // on the wire
 	rtt    time.Duration
@@ -69,6 +76,7 @@ type Limiter struct {
 // Ticket stands for one request on the wire.
 type Ticket struct {
 	sent     time.Time
+	steps    int // of the clock until then
 	seq      int // its number
 	answered int // how many before it had been answered or lost
 }
@@ -150,13 +158,17 @@ func (l *Limiter) Sent(now time.Time) Ticket {
 	l.seq++
 	now = l.advance(now)
 	l.lev.history.add(l.seq, now, l.lev.limit)
-	return Ticket{sent: now, seq: l.seq, answered: l.seq - l.flying}
+	return Ticket{sent: now, steps: l.steps, seq: l.seq, answered: l.seq - l.flying}
 }
 
 // Answered takes the answer to a request, whatever its status.
 func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if t.steps != l.steps {
+		l.lose(l.last) // its times are of the clock before it was set
+		return
+	}
 	now = l.advance(now)
 	if t.sent.After(now) {
 		t.sent = now
@@ -197,7 +209,15 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 func (l *Limiter) Lost(t Ticket, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now = l.advance(now)
+	if t.steps == l.steps {
+		now = l.advance(now)
+	} else {
+		now = l.last
+	}
+	l.lose(now)
+}
+
+func (l *Limiter) lose(now time.Time) {
 	l.flying--
 	l.win.lose(now)
 }
@@ -206,7 +226,9 @@ func (l *Limiter) Lost(t Ticket, now time.Time) {
 func (l *Limiter) Unsent(t Ticket, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.advance(now)
+	if t.steps == l.steps {
+		l.advance(now)
+	}
 	l.lev.history.drop(t.seq)
 	l.flying--
 	l.held++
@@ -238,22 +260,38 @@ func (l *Limiter) refilling() bool {
 	return l.win.known() && l.win.kind.moving && l.win.kind.silent < silence
 }
 
+// Rebase takes that the clock has been set by step and shows now: nothing that
+// was learnt from before holds but a park, which ends when it would have ended
+// or with the first answer, after 15 minutes at most. Answers to what was sent
+// before count as lost.
+func (l *Limiter) Rebase(now time.Time, step time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	until := l.state(l.last).Until.Add(step)
+	l.steps++
+	l.forget(now)
+	l.parkUntil(now, until)
+}
+
 // advance brings the state to now, which it returns. Callers race for the lock,
-// so a time may be a little older than the last; one that is much older means
-// that the clock was set back, and no bound from before it holds.
+// so a time may be older than the last.
 func (l *Limiter) advance(now time.Time) time.Time {
-	if back := l.last.Sub(now); back > 0 {
-		if back < time.Second {
-			now = l.last
-		} else {
-			l.parked, l.clock, l.urgent = time.Time{}, offset{}, time.Time{}
-			l.win, l.lev = window{}, level{}
-			l.pace.lead(now, 0)
-		}
+	switch late := l.last.Sub(now); {
+	case late >= longestLate:
+		l.forget(now)
+	case late > 0:
+		now = l.last
 	}
 	l.last = now
 	l.win.roll(now, l.flying)
 	return now
+}
+
+// forget leaves nothing but what is under way.
+func (l *Limiter) forget(now time.Time) {
+	l.last, l.parked, l.clock, l.urgent = now, time.Time{}, offset{}, time.Time{}
+	l.win, l.lev = window{}, level{}
+	l.pace.lead(now, 0)
 }
 
 func (l *Limiter) room(d demand) (int, time.Time) {

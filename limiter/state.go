@@ -41,7 +41,10 @@ type State struct {
 func (l *Limiter) State(now time.Time) State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now = l.advance(now)
+	return l.state(l.advance(now))
+}
+
+func (l *Limiter) state(now time.Time) State {
 	s := State{Mode: ModeUnknown, Reason: "the limit is not known yet", Odd: l.odd.count, LastOdd: l.odd.last, LastOddAt: l.odd.at}
 	if l.clock.known() {
 		s.ClockKnown, s.ClockOffset = true, l.clock.middle()
@@ -63,6 +66,9 @@ func (l *Limiter) State(now time.Time) State {
 	if now.Before(l.parked) {
 		s.Parked, s.Until = true, l.parked
 		s.Reason = "parked before the restart"
+		if l.steps > 0 {
+			s.Reason = "parked before the clock was set"
+		}
 	}
 	if s.Parked {
 		s.Reason += ", opens " + s.Until.UTC().Format("15:04:05.0")
@@ -144,7 +150,10 @@ func (p *pacer) describe(s *State, now time.Time) {
 func (l *Limiter) Restore(now, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now = l.advance(now)
+	l.parkUntil(l.advance(now), until)
+}
+
+func (l *Limiter) parkUntil(now, until time.Time) {
 	if latest := now.Add(longestPark); until.After(latest) {
 		until = latest
 	}
