@@ -37,6 +37,7 @@ type pacer struct {
 	answers int
 	bucket  *rate.Limiter // nil before the first refusal
 	perSec  float64       // 0 until measured
+	least   float64       // below which it is not set
 	ceiling float64       // the rate that was last refused
 	spare   int           // tokens that came back unused
 
@@ -113,7 +114,7 @@ func (p *pacer) resume(now time.Time) {
 }
 
 func (p *pacer) set(now time.Time, perSec float64) {
-	p.perSec = max(perSec, slowest)
+	p.perSec = max(perSec, slowest, p.least)
 	// A burst makes up for the granularity of timers.
 	burst := max(1, int(p.perSec/50))
 	if p.bucket == nil {
@@ -136,11 +137,19 @@ func (p *pacer) refused(sent, now time.Time, wait time.Duration) {
 	}
 	if wait == 0 {
 		wait = min(100*time.Millisecond<<min(p.refusals, 16), time.Minute)
+	} else if p.refusals > 0 {
+		wait = max(wait, disbelief(p.refusals))
 	}
 	p.refusals++
 	p.blocked, p.cutAt = true, now
 	p.until = now.Add(min(wait, longestPark))
 	p.opening = opening{width: 1}
+}
+
+// disbelief is how long to wait at least after so many refusals in a row,
+// however soon the server says that it would admit one.
+func disbelief(refusals int) time.Duration {
+	return min(time.Second<<min(refusals-1, 16), time.Minute)
 }
 
 // room tells how many requests may go now, and when there is room for more.

@@ -145,6 +145,8 @@ func (v *level) refused(a sample) {
 	wait := a.RetryAfter
 	if wait == 0 {
 		wait = min(200*time.Millisecond<<min(v.refusals, 16), time.Minute)
+	} else if v.refusals > 0 {
+		wait = max(wait, disbelief(v.refusals))
 	}
 	v.refusals++
 	v.refusedAt, v.trial = a.received, a.received.Add(min(wait, longestPark))

@@ -70,6 +70,7 @@ type Limiter struct {
 	win    window
 	lev    level
 	pace   pacer
+	braked bool // pace leads beside win: another limit refuses, too
 	odd    oddities
 }
 
@@ -191,6 +192,9 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 		seq:     t.seq, out: l.held + l.flying, overlap: l.seq - t.answered,
 	}
 	l.odd.sift(&s, &l.clock)
+	if l.win.elsewhere(&s, &l.clock) {
+		s.refused, s.elsewhere = false, true
+	}
 	if !s.reported() {
 		return s
 	}
@@ -198,7 +202,7 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 	switch {
 	case s.refused:
 		s.Remaining = 0
-	case l.before:
+	case l.before && !s.elsewhere:
 		s.Remaining = max(s.Remaining-1, 0)
 	}
 	return s
@@ -245,7 +249,7 @@ func (l *Limiter) Parked(now time.Time) bool {
 	case now.Before(l.parked):
 		return true
 	case l.windowed():
-		return l.win.parked()
+		return l.win.parked() || l.halted(now)
 	case l.refilling():
 		return l.lev.parked(now)
 	}
@@ -290,14 +294,14 @@ func (l *Limiter) advance(now time.Time) time.Time {
 // forget leaves nothing but what is under way.
 func (l *Limiter) forget(now time.Time) {
 	l.last, l.parked, l.clock, l.urgent = now, time.Time{}, offset{}, time.Time{}
-	l.win, l.lev = window{}, level{}
+	l.win, l.lev, l.braked = window{}, level{}, false
 	l.pace.lead(now, 0)
 }
 
 func (l *Limiter) room(d demand) (int, time.Time) {
 	switch {
 	case l.windowed():
-		return l.win.room(d)
+		return l.brakedRoom(d)
 	case l.refilling():
 		return l.lev.room(d)
 	}
@@ -345,8 +349,10 @@ func (l *Limiter) learn(s sample) {
 	if s.success {
 		l.win.kind.heard(s.reported())
 	}
-	if s.refused {
+	if s.refused || s.elsewhere {
 		l.lev.history.drop(s.seq)
+	}
+	if s.refused {
 		l.lev.refused(s)
 	}
 	led, told := l.refilling(), l.win.rate()
@@ -360,9 +366,9 @@ func (l *Limiter) learn(s sample) {
 	switch {
 	case l.windowed():
 		l.measureRivals()
-		l.pace.leads = false
+		l.brake(s)
 	case l.refilling():
-		l.pace.leads = false
+		l.pace.leads, l.braked = false, false
 		if !led {
 			l.lev.lead()
 		}
@@ -377,7 +383,8 @@ func (l *Limiter) tryPace(s sample, told float64) {
 	if !l.pace.leads {
 		l.pace.lead(s.received, told)
 	}
-	if s.refused {
+	l.braked, l.pace.least = false, 0
+	if s.refused || s.elsewhere {
 		l.pace.refused(s.sent, s.received, s.RetryAfter)
 	} else {
 		l.pace.admitted(s.sent, s.received, l.cfg.MaxInFlight)

@@ -28,6 +28,7 @@ type sample struct {
 	Headers
 	sent, received time.Time
 	refused        bool // 429
+	elsewhere      bool // 429 of another limit: it says what is left, and took nothing
 	success        bool // 2xx
 	seq            int  // the request's number
 	out            int  // tokens that are out now
@@ -160,7 +161,7 @@ func (w *window) merge(a sample) {
 	}
 	if a.refused {
 		w.suppose(a)
-	} else {
+	} else if !a.elsewhere {
 		w.rivals.own++
 	}
 	w.settle(a.sent)
@@ -227,7 +228,7 @@ func (w *window) enter(a sample) {
 			w.lost = 0
 		}
 	}
-	if !a.refused {
+	if !a.refused && !a.elsewhere {
 		w.rivals.own++
 	}
 	if a.Limit != w.limit {
@@ -291,6 +292,7 @@ func (w *window) longest() time.Duration {
 func (w *window) bare(a sample, c *offset) bool {
 	w.trying = false
 	switch {
+	case a.elsewhere:
 	case a.refused && w.predicted:
 		return false
 	case a.refused && w.confirmed:
