@@ -22,7 +22,7 @@ func (w *window) elsewhere(a *sample, c *offset) bool {
 	}
 	left, reset := a.Remaining, a.Reset
 	if !a.reported() {
-		if !w.confirmed || w.predicted {
+		if !w.confirmed || w.predicted || a.sent.Before(w.first) {
 			return false
 		}
 		left, reset = w.left, w.reset

@@ -84,7 +84,8 @@ type Ticket struct {
 
 // Answer is what the server said to one request.
 type Answer struct {
-	Status int
+	Status   int
+	Replayed bool // it is the repeated answer to an earlier request, and may not have been counted
 	Headers
 }
 
@@ -187,7 +188,7 @@ func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
 func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 	s := sample{
 		Headers: a.Headers, sent: t.sent, received: now,
-		refused: a.Status == http.StatusTooManyRequests,
+		refused: a.Status == http.StatusTooManyRequests, replayed: a.Replayed,
 		success: a.Status >= 200 && a.Status < 300,
 		seq:     t.seq, out: l.held + l.flying, overlap: l.seq - t.answered,
 	}
@@ -198,7 +199,7 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 	if !s.reported() {
 		return s
 	}
-	l.before = l.before || s.success && s.Remaining == s.Limit
+	l.before = l.before || s.success && s.Remaining == s.Limit && s.Odd == "" && !s.replayed
 	switch {
 	case s.refused:
 		s.Remaining = 0
@@ -400,10 +401,18 @@ func (l *Limiter) measure(rtt time.Duration) {
 	l.rtt = max(l.rtt+(min(rtt, 4*l.rtt)-l.rtt)/8, time.Microsecond)
 }
 
-// measureRivals looks at what others use, where that is exact.
+// measureRivals looks at what others use, where that is exact: nothing is under
+// way, and left counts all answers. Those that the server has not counted are
+// not used up then.
 func (l *Limiter) measureRivals() {
 	w := &l.win
-	if l.flying > 0 || !w.confirmed || w.predicted || w.length == 0 || len(w.unreported) > 0 {
+	if l.flying > 0 || !w.confirmed || w.predicted || len(w.unreported) > 0 {
+		return
+	}
+	if !w.refused {
+		w.rivals.own = min(w.rivals.own, w.limit-w.left)
+	}
+	if w.length == 0 {
 		return
 	}
 	if since := w.length - w.end.Sub(w.leftAt); since > w.length/4 {

@@ -30,6 +30,7 @@ type sample struct {
 	refused        bool // 429
 	elsewhere      bool // 429 of another limit: it says what is left, and took nothing
 	success        bool // 2xx
+	replayed       bool // it answers an earlier request
 	seq            int  // the request's number
 	out            int  // tokens that are out now
 	overlap        int  // requests that may have overtaken this one or been overtaken
@@ -248,11 +249,15 @@ func (w *window) tooEarly(a sample, c *offset) {
 	if w.trust.floor && !a.refused {
 		w.kind.suspect(1)
 	}
+	w.trust.betrayed()
 	if w.byLength {
-		w.atLeast = w.length + rounding
+		// It has become longer: by how much the two hints tell if they agree.
+		w.atLeast = w.length + rounding<<min(max(w.trust.early-3, 0), 16)
+		if reset := c.earliest(w.reset); c.known() && reset.Sub(a.received.Add(a.RetryAfter)).Abs() <= early {
+			w.atLeast = max(w.atLeast, min(reset.Sub(w.first), farthest))
+		}
 		w.length = w.atLeast
 	}
-	w.trust.betrayed()
 	w.confirmed, w.predicted = true, false
 	w.limit, w.left, w.leftAt, w.refused = a.Limit, a.Remaining, a.received, a.refused
 
@@ -261,6 +266,9 @@ func (w *window) tooEarly(a sample, c *offset) {
 		if by.After(a.received) && (w.extra.IsZero() || by.Before(w.extra)) {
 			w.extra = by
 		}
+	}
+	if a.RetryAfter > 0 && w.trust.early > 3 {
+		a.RetryAfter = max(a.RetryAfter, disbelief(w.trust.early-3))
 	}
 	bound(a.received.Add(a.RetryAfter))
 	if c.known() {
@@ -295,6 +303,8 @@ func (w *window) bare(a sample, c *offset) bool {
 	case a.elsewhere:
 	case a.refused && w.predicted:
 		return false
+	case a.refused && w.confirmed && a.sent.Before(w.first):
+		// The window before may have refused it.
 	case a.refused && w.confirmed:
 		w.left, w.leftAt, w.refused = 0, a.received, true
 	case a.refused && !a.sent.Before(w.opened):
