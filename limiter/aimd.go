@@ -17,9 +17,9 @@ const (
 	// idle is after how long without an answer the time does not count in which
 	// a rate is measured: there was nothing to send.
 	idle = time.Second
-	// patience is after how long one more may go before anything was answered: a
+	// askAgain is after how long one more may go before anything was answered: a
 	// first request that hangs must not keep all others waiting.
-	patience = time.Second
+	askAgain = time.Second
 	// slowest keeps a rate from vanishing, in requests per second.
 	slowest = 1.0 / 60
 )
@@ -174,13 +174,13 @@ func (p *pacer) room(d demand) (int, time.Time) {
 // growing is room before the first refusal.
 func (p *pacer) growing(d demand) (int, time.Time) {
 	n := p.width - d.out
-	switch at := p.asked.Add(patience); {
+	switch at := p.asked.Add(askAgain); {
 	case n > 0 || !p.heard.IsZero() || d.out > maxHedges:
 		return max(n, 0), time.Time{}
 	case d.now.Before(at):
 		return 0, at
 	}
-	return 1, d.now.Add(patience)
+	return 1, d.now.Add(askAgain)
 }
 
 func (p *pacer) take(now time.Time, n int) {

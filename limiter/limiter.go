@@ -18,7 +18,8 @@
 // It promises never to hang: while no request is under way, a token is granted
 // at the latest one window and a second later, or where the window's length is
 // unknown, when the server's own waiting time is over, 15 minutes at most. It
-// opens a fixed window only when the one before has surely ended.
+// opens a fixed window only when the one before has surely ended; where the
+// server has no Date to tell, one request asks.
 //
 // It does not promise that no request is refused: other clients, a lowered
 // limit, or a server without headers show themselves only by a refusal. It does
@@ -38,6 +39,9 @@ const (
 	// in good time: its caller had to wait, for a lock or the processor. One that
 	// is older yet is of a clock that was set while nobody told.
 	longestLate = time.Minute
+	// longestFirst bounds what the first round trip is taken for: it may have
+	// hung, and what others take is told from it.
+	longestFirst = time.Second
 )
 
 // Config sets up a Limiter.
@@ -395,7 +399,7 @@ func (l *Limiter) tryPace(s sample, told float64) {
 // measure follows the usual round trip. What takes far longer counts for little.
 func (l *Limiter) measure(rtt time.Duration) {
 	if l.rtt == 0 {
-		l.rtt = max(rtt, time.Microsecond)
+		l.rtt = min(max(rtt, time.Microsecond), longestFirst)
 		return
 	}
 	l.rtt = max(l.rtt+(min(rtt, 4*l.rtt)-l.rtt)/8, time.Microsecond)

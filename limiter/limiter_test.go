@@ -237,6 +237,18 @@ func TestTheOpeningProbeIsHedgedWhenItsAnswerIsLate(t *testing.T) {
 	a.want(7)
 }
 
+func TestAFirstRequestThatHangsDelaysNoHedgeForLong(t *testing.T) {
+	a := newAPI(t)
+	ticket := a.send()
+	a.pass(25 * time.Second)
+	a.answer(ticket, 200, 10, 0, 30)
+	a.pass(6 * time.Second)
+	a.send()
+	if _, retryAt := a.lim.Grant(a.now, false, 1); retryAt.Sub(a.now) > 4*time.Second {
+		t.Errorf("a hedge goes in %v, want it within 4s", retryAt.Sub(a.now))
+	}
+}
+
 func TestAnUrgentRequestDoesNotWaitForTheOpeningProbe(t *testing.T) {
 	a := newAPI(t)
 	a.open(0, 10)

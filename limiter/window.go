@@ -86,6 +86,14 @@ func (w *window) remember(at time.Time) {
 	w.unreported = append(w.unreported, at)
 }
 
+// charge keeps an answer without a report until one has counted it. When there
+// are too many to remember, the oldest are charged for good.
+func (w *window) charge(at time.Time) {
+	before := len(w.unreported)
+	w.remember(at)
+	w.left -= before + 1 - len(w.unreported)
+}
+
 // uncounted is how many answers left does not count.
 func (w *window) uncounted() int {
 	if w.predicted {
@@ -115,7 +123,8 @@ func (w *window) same(reset time.Time) bool {
 	return d == 0 || d <= rounding && w.length >= 5*rounding
 }
 
-// parked tells whether the window is surely used up.
+// parked tells whether the window is used up until its end, by what was counted
+// or by a 429, and no request is out that tries it all the same.
 func (w *window) parked() bool {
 	return w.confirmed && w.left <= 0 && !w.end.IsZero() && !w.trying
 }
@@ -318,7 +327,7 @@ func (w *window) bare(a sample, c *offset) bool {
 	case w.predicted:
 		w.count(a)
 	default:
-		w.unreported = append(w.unreported, a.received)
+		w.charge(a.received)
 		w.rivals.own++
 	}
 	w.bound(c)
@@ -386,8 +395,8 @@ func (w *window) roll(now time.Time, out int) {
 	// The width gains a part of a round trip, which only short windows feel;
 	// where there is no backlog, it saves messages from waiting for a probe.
 	short := w.length > 0 && w.length < 5*rounding
-	idle := w.length > 0 && now.After(w.end.Add(w.length))
-	if short && w.trust.full() || idle || w.left >= max(w.limit/2, 1) {
+	rested := w.length > 0 && now.After(w.end.Add(w.length))
+	if short && w.trust.full() || rested || w.left >= max(w.limit/2, 1) {
 		w.opening.width = w.few()
 	}
 	w.confirmed, w.predicted, w.opened = false, false, w.end

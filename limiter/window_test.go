@@ -175,6 +175,17 @@ func TestAnAnswerWithoutHeadersIsChargedOnceUntilAReportCountsIt(t *testing.T) {
 	a.want(6)
 }
 
+func TestAnswersWithoutHeadersStayChargedHoweverManyThereAre(t *testing.T) {
+	a := newAPI(t)
+	a.answer(a.send(), 200, 20_000, 10_020, 3600)
+	for range 10_000 {
+		ticket := a.send()
+		a.pass(ms)
+		a.lim.Answered(ticket, a.now, limiter.Answer{Status: 200})
+	}
+	a.want(20)
+}
+
 // straddle puts two requests on the wire that arrive in the window after the
 // one that is known, while that has not surely ended.
 func (a *api) straddle() (one, other limiter.Ticket) {
