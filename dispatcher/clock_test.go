@@ -3,8 +3,9 @@ package dispatcher
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"weir/internal/bubble"
 )
 
 // wall is a wall clock in a bubble that can be set.
@@ -16,7 +17,7 @@ type wall struct {
 
 func withWall(t *testing.T, test func(w *wall)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := &wall{T: t}
 		w.Clock = NewClock(w.read)
 		test(w)

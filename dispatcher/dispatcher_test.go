@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weir/internal/bubble"
 	"weir/outbox"
 )
 
@@ -53,7 +54,7 @@ func (s *secret) set(key APIKey) {
 // inBubble gives test a rig that has not started.
 func inBubble(t *testing.T, concurrency int, test func(r *rig), changes ...func(*Config)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := &rig{T: t, ledger: newLedger(t), board: newBoard(), key: secret{key: "old"}, ended: make(chan error, 1)}
 		r.api = newAPI(t, r.ledger)
 		cfg := Config{

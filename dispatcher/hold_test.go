@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weir/internal/bubble"
 	"weir/outbox"
 )
 
@@ -131,7 +132,7 @@ func TestAClockThatWasBehindHoldsUntilItHasCaughtUpOrAPersonLiftsIt(t *testing.T
 
 func TestWaitsAreSpansAndSurviveAStepOfTheClock(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			d := &Dispatcher{gates: newGates(), wake: make(chan struct{}, 1)}
 			now := time.Now()
 			d.gates.add(Gate{Scope: "bucket:a/b", Kind: Degraded, SetBy: ByFailures, Since: now, Until: now.Add(time.Minute)}, 0)

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weir/internal/bubble"
 	"weir/outbox"
 )
 
@@ -297,7 +298,7 @@ func (l lines) logger() *slog.Logger {
 }
 
 func TestATroubleIsLoggedOnceAndPausesGrow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		db := openShop(t)
 		defer db.Close()
 		insert(t, db, 1)

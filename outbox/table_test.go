@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 	_ "github.com/mattn/go-sqlite3"
 
+	"weir/internal/bubble"
 	"weir/outbox"
 )
 
@@ -108,7 +108,7 @@ func TestABusinessChangeAndItsRequestAreCommittedTogetherOrNotAtAll(t *testing.T
 }
 
 func TestEnqueueWritesWhatIsSaidAndNullForTheRest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		db := openShop(t)
 		defer db.Close()
 		now := time.Now().UnixMilli()

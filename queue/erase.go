@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,7 +52,7 @@ func EraseBeside(ctx context.Context, cfg Config, erased Erased) (int, error) {
 	if _, err := os.Stat(cfg.StoreDir); cfg.URL == "" && errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
-	q := &Queue{cfg: cfg, id: rand.Text(), lanes: make(map[string]*puller), cut: make(chan struct{})}
+	q := newQueue(cfg)
 	err := q.connect()
 	if err == nil {
 		q.js, err = newJetStream(q.nc)

@@ -28,6 +28,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -81,6 +82,8 @@ type Queue struct {
 
 	silent atomic.Bool // an external server leaves weir without an answer
 
+	closed chan struct{} // closed when the connection has ended for good
+
 	mu    sync.Mutex
 	lanes map[string]*puller // by work subject
 	cut   chan struct{}      // closed when there is another connection, and replaced
@@ -95,11 +98,18 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	q := &Queue{cfg: cfg, id: rand.Text(), lanes: make(map[string]*puller), cut: make(chan struct{})}
+	q := newQueue(cfg)
 	if err := q.open(ctx); err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
 	return q, nil
+}
+
+func newQueue(cfg Config) *Queue {
+	return &Queue{
+		cfg: cfg, id: rand.Text(),
+		lanes: make(map[string]*puller), cut: make(chan struct{}), closed: make(chan struct{}),
+	}
 }
 
 func (q *Queue) open(ctx context.Context) error {
@@ -171,6 +181,7 @@ func (q *Queue) options(password string) []nats.Option {
 			log.Info("NATS is back")
 			q.reconnected()
 		}),
+		nats.ClosedHandler(func(*nats.Conn) { close(q.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			log.Warn("NATS reports an error", "error", err)
 		}),
@@ -205,6 +216,19 @@ func (q *Queue) reconnected() {
 	q.cut = make(chan struct{})
 	clear(q.lanes)
 	q.stale = true
+}
+
+// awaitClose returns why the connection has ended for good, which the client
+// library does to it on a complaint of the server that it does not know, and nil
+// once ctx ends.
+func (q *Queue) awaitClose(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-q.closed:
+		return fmt.Errorf("queue: the connection to NATS cannot be used any more, see the log of the NATS server; start weir again: %w",
+			cmp.Or(q.nc.LastError(), nats.ErrConnectionClosed))
+	}
 }
 
 // awaitConnection waits, if there is no connection now, until there is one or

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"weir/internal/bubble"
 	"weir/outbox"
 )
 
@@ -31,7 +32,7 @@ func (l *slowLedger) Accept(_ context.Context, messages []outbox.Message) ([]out
 func (l *slowLedger) Stored(context.Context, string) (json.RawMessage, error) { return nil, nil }
 
 func TestRequestsAreCommittedInTheOrderInWhichTheyCame(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := &slowLedger{proceed: make(chan struct{})}
 		r := &rpc{Queue: &Queue{cfg: Config{Now: time.Now}}, ledger: l, waiting: make(chan request, rpcWaiting), turn: make(chan struct{}, 1)}
 		ctx, stop := context.WithCancel(t.Context())

@@ -16,6 +16,7 @@ import (
 type network struct {
 	silent sync.RWMutex
 	made   atomic.Int64 // connections
+	near   atomic.Pointer[net.Conn]
 }
 
 // through gives an address that leads to the server at url over the network.
@@ -42,6 +43,7 @@ func (n *network) through(t *testing.T, url string) string {
 				continue
 			}
 			n.made.Add(1)
+			n.near.Store(&near)
 			carriers.Go(func() { n.carry(near, far) })
 			carriers.Go(func() { n.carry(far, near) })
 		}
@@ -87,5 +89,24 @@ func TestASilentNetworkIsSaidBeforeItsConnectionIsGivenUp(t *testing.T) {
 	awaitTrouble(false)
 	if made := n.made.Load(); made != 1 {
 		t.Errorf("%d connections were made: it is said only once the first has been given up", made)
+	}
+}
+
+func TestTheIntakeEndsWithAConnectionThatIsNotMadeAgain(t *testing.T) {
+	var n network
+	q := open(t, queue.Config{URL: n.through(t, external(t)), Now: time.Now})
+	ended := make(chan error, 1)
+	go func() { ended <- q.RunIntake(t.Context(), newLedger()) }()
+	// On a complaint that it does not know, the client library closes for good.
+	if _, err := (*n.near.Load()).Write([]byte("-ERR 'No Such Thing'\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "No Such Thing") || !strings.Contains(err.Error(), "start weir again") {
+			t.Errorf("it ends with %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("it goes on without a connection")
 	}
 }

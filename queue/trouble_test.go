@@ -6,12 +6,13 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"weir/internal/bubble"
 )
 
 func TestWhatFailsIsTriedEverMoreSlowlyUntilItWorks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		failing := newTrouble(slog.New(slog.DiscardHandler), "work")
 		pauses := func(failures int) (all []time.Duration) {
 			for range failures {

@@ -5,16 +5,16 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/bubble"
 	"weir/outbox"
 	"weir/store"
 )
 
 func TestNoDeadlineIsSettledWhileTheTimeIsDoubted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var doubted atomic.Bool
 		doubted.Store(true)
 		s, err := store.Open(t.Context(), store.Config{
@@ -113,7 +113,7 @@ func TestSpansAreMovedWithTheClockAndTimesOfDayAreNot(t *testing.T) {
 }
 
 func TestTheLastTimeSeenGoesBackOnlyWhenTheClockIsKnownToHave(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var set atomic.Int64
 		now := func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
 		s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Now: now})
@@ -143,7 +143,7 @@ func TestTheLastTimeSeenGoesBackOnlyWhenTheClockIsKnownToHave(t *testing.T) {
 }
 
 func TestNothingIsPrunedWhileTheTimeIsDoubted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var doubted atomic.Bool
 		doubted.Store(true)
 		s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Now: time.Now, Doubted: doubted.Load})

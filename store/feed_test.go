@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/bubble"
 	"weir/outbox"
 	"weir/store"
 )
@@ -68,7 +69,7 @@ type fedDesk struct {
 // feeding runs the feed of a store in which prepare has put messages.
 func feeding(t *testing.T, prepare func(*desk), test func(*testing.T, *fedDesk)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := &fedDesk{desk: bubbleDesk(t), tray: &tray{lanes: make(map[string][]outbox.Ref)}}
 		prepare(d.desk)
 		feed := d.NewFeed(store.FeedConfig{
@@ -198,7 +199,7 @@ func TestAMessageOfAnotherProcessIsFed(t *testing.T) {
 // While the watch reads from the kernel, the bubble's time stands still: the store
 // does not ask by itself, and would never hear if nobody told it.
 func TestAWatchedStoreHearsOfAnotherProcessSoonerThanItAsks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		dir := closedDir(t)
 		heard := make(chan struct{}, 100)
 		s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now, Watch: true, OnForeignWrite: func() { heard <- struct{}{} }})

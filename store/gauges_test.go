@@ -5,10 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/bubble"
 )
 
 // shown are columns of the scope's row of the status table.
@@ -132,7 +132,7 @@ func TestABucketThatNobodyServesSaysSo(t *testing.T) {
 }
 
 func TestTheLogIsCopiedIntoTheDatabaseBesideTheWriter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := bubbleDesk(t)
 		size := func() int64 {
 			info, err := os.Stat(filepath.Join(d.dir, "weir.db"))

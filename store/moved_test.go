@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weir/internal/bubble"
 	"weir/outbox"
 	"weir/store"
 )
@@ -17,7 +18,7 @@ func TestADatabaseThatIsReplacedOrRemovedIsNoticedWithinTenSecondsAndLeftAlone(t
 	const theirs = "this belongs to another database"
 	for _, name := range []string{"weir.db", "weir.db-wal", "weir.db-shm"} {
 		for _, replaced := range []bool{true, false} {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
 				s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
 				must(t, err)

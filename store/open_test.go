@@ -22,6 +22,7 @@ import (
 	"github.com/jmoiron/sqlx"
 	"go.uber.org/goleak"
 
+	"weir/internal/bubble"
 	"weir/outbox"
 	"weir/store"
 )
@@ -271,7 +272,7 @@ func TestADataDirectoryHasOneDaemon(t *testing.T) {
 }
 
 func TestADaemonThatIsJustDyingDoesNotStopTheNext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		dir := closedDir(t)
 		dying, err := os.Create(filepath.Join(dir, "weir.lock"))
 		must(t, err)

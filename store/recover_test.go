@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/bubble"
 	"weir/outbox"
 )
 
@@ -135,7 +136,7 @@ func TestAnAmbiguousMessageOfAnotherAPIIsUnknown(t *testing.T) {
 }
 
 func TestADeadlineSettlesWithinASecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := bubbleDesk(t)
 		expiring, doubtful := message("expiring"), message("doubtful")
 		expiring.ExpiresAt = d.Now().Add(10 * time.Second)
@@ -173,7 +174,7 @@ func TestADeadlineSettlesWithinASecond(t *testing.T) {
 }
 
 func TestTheDeadlineOfAClaimIsTheDispatchersMatter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := bubbleDesk(t)
 		m := message("x")
 		m.ExpiresAt = d.Now().Add(time.Second)
@@ -193,7 +194,7 @@ func TestTheDeadlineOfAClaimIsTheDispatchersMatter(t *testing.T) {
 }
 
 func TestManyDeadlinesAtOnceAreAllSettled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := bubbleDesk(t)
 		batch := make([]outbox.Message, 1200) // more than two commits take
 		for i := range batch {
@@ -210,7 +211,7 @@ func TestManyDeadlinesAtOnceAreAllSettled(t *testing.T) {
 }
 
 func TestWhatOthersSettleInTheSameCommitIsNotCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCrowd(t)
 		go func() { _, _ = c.Cancel(t.Context(), "waiting") }()
 		synctest.Wait()

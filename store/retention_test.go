@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/bubble"
 	"weir/outbox"
 	"weir/store"
 )
@@ -61,7 +61,7 @@ func (d *desk) oneOfEach() {
 }
 
 func TestWhatHasSettledLosesItsBodyThenItsRowAndTheRestIsNeverPruned(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := newDesk(t)
 		d.oneOfEach()
 		const names = `coalesce(group_concat(idempotency_key, ' ' ORDER BY idempotency_key), '')`
@@ -104,7 +104,7 @@ func TestWhatHasSettledLosesItsBodyThenItsRowAndTheRestIsNeverPruned(t *testing.
 }
 
 func TestAPurgedKeyIsRefusedForEverAndToldWithWhatIsKnown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := newDesk(t)
 		d.put(message("x"))
 		d.record(d.claim("x"), dispatcher.Answer{MessageID: "msg_7"}, accepted)
@@ -143,7 +143,7 @@ func TestAPurgedKeyIsRefusedForEverAndToldWithWhatIsKnown(t *testing.T) {
 }
 
 func TestAMessageWithoutItsBodyCannotBeSentAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := newDesk(t)
 		d.put(message("x"))
 		d.record(d.claim("x"), dispatcher.Answer{}, refused)
@@ -165,7 +165,7 @@ func TestAMessageWithoutItsBodyCannotBeSentAgain(t *testing.T) {
 }
 
 func TestPruningTakesSmallCommitsAndLeavesTheWriterToOthersMeanwhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := newDesk(t)
 		const rows = 1000
 		batch := make([]outbox.Message, rows)
@@ -192,7 +192,7 @@ func TestPruningTakesSmallCommitsAndLeavesTheWriterToOthersMeanwhile(t *testing.
 }
 
 func TestARejectedPayloadIsKeptForAWeek(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := newDesk(t)
 		reject := func(payload string) {
 			must(t, d.Reject(t.Context(), []outbox.Rejection{{Payload: []byte(payload), Reason: "invalid"}}))
@@ -211,7 +211,7 @@ func TestARejectedPayloadIsKeptForAWeek(t *testing.T) {
 }
 
 func TestLaterMessagesUseThePagesThatPruningFreed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := newDesk(t)
 		var sizes []int64
 		for round := range 4 {
@@ -233,7 +233,7 @@ func TestLaterMessagesUseThePagesThatPruningFreed(t *testing.T) {
 }
 
 func TestWhatWasPurgedCannotBeReadFromTheFile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := newDesk(t)
 		small, large := message("small"), message("large")
 		small.Body = []byte(`{"text":"a-secret-that-must-go"}`)

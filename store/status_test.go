@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/bubble"
 	"weir/outbox"
 	"weir/store"
 )
@@ -229,7 +230,7 @@ func TestADaemonWithoutAHeartbeatReadsAsStopped(t *testing.T) {
 }
 
 func TestTheHeartbeatShowsThatTheDaemonLives(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := bubbleDesk(t)
 		d.put(message("x"))
 		begin := d.Now()
@@ -277,7 +278,7 @@ func TestTheEndOfTheDaemonIsShownWithItsCause(t *testing.T) {
 		"what it met":   {errors.New("the intake was taken away"), "stopped it failed: the intake was taken away"},
 		"more than one": {errors.Join(errors.New("one"), errors.New("two")), "stopped it failed: one; two"},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			d := bubbleDesk(t)
 			ctx, stop := context.WithCancelCause(t.Context())
 			ended := make(chan error)
@@ -293,7 +294,7 @@ func TestTheEndOfTheDaemonIsShownWithItsCause(t *testing.T) {
 }
 
 func TestTheDaemonsRowSaysThatItIsPaused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := bubbleDesk(t)
 		must(t, d.Pause(t.Context(), "daemon:weir", "before the start", time.Time{}))
 		go func() { _ = d.RunHeartbeat(t.Context()) }()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weir/dispatcher"
+	"weir/internal/bubble"
 	"weir/outbox"
 	"weir/store"
 )
@@ -47,7 +48,7 @@ func newCrowd(t *testing.T) *crowd {
 }
 
 func TestWritersWhoWaitTogetherShareOneCommit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCrowd(t)
 		const writers = 100
 		failures := make(chan error, writers)
@@ -69,7 +70,7 @@ func TestWritersWhoWaitTogetherShareOneCommit(t *testing.T) {
 }
 
 func TestAMistakeOfOneWriterHurtsNoOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCrowd(t)
 		bad := message("bad")
 		bad.Lane = "express" // the table refuses it
@@ -106,7 +107,7 @@ func TestAMistakeOfOneWriterHurtsNoOther(t *testing.T) {
 }
 
 func TestCloseEndsAfterWhatWasTaken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCrowd(t)
 		const writers = 20
 		failures := make(chan error, writers)
@@ -250,7 +251,7 @@ func TestForeignWritesAreNoticed(t *testing.T) {
 }
 
 func TestOwnWritesAreNotForeign(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var noticed atomic.Int64
 		s, err := store.Open(t.Context(), store.Config{Dir: t.TempDir(), Now: time.Now, OnForeignWrite: func() { noticed.Add(1) }})
 		must(t, err)

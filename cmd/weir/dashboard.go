@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"weir/store"
 )
 
 func newDashboardCommand(a *app) *cobra.Command {
@@ -40,6 +42,10 @@ func newDashboardCommand(a *app) *cobra.Command {
 		}
 		if err != nil {
 			return err
+		}
+		// The token of a data directory is for its daemon, not for whoever has taken its address.
+		if cfg.AdminToken == "" && !store.DaemonRuns(cfg.DataDir) {
+			return fmt.Errorf("no daemon runs in %s: start weir serve", cfg.DataDir)
 		}
 		link, err := askLink(cmd.Context(), dialable(cfg.Listen), token)
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -62,7 +63,12 @@ func TestWhyThereIsNoDashboardIsSaidInOneLine(t *testing.T) {
 	wants("has another token", "--listen", daemon.http, "--admin-token", "wrong")
 	wants("is not weir", "--listen", strings.TrimPrefix(r.env["WEIR_API_URL"], "http://"))
 	daemon.stop()
-	wants("start weir serve", "--listen", daemon.http)
+	wants("start weir serve", "--listen", daemon.http, "--admin-token", "some-token")
+	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("a stranger is asked, with the token, while no daemon runs")
+	}))
+	defer stranger.Close()
+	wants("no daemon runs in data: start weir serve", "--listen", strings.TrimPrefix(stranger.URL, "http://"))
 	if err := os.WriteFile("data/admin.token", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"weir/store"
 )
 
 // checkTimeout bounds each check: a doctor that hangs is no help.
@@ -134,6 +136,10 @@ func (f finding) print(w io.Writer, asJSON bool) error {
 func (d *doctor) settings(context.Context) (found diagnosis) {
 	for _, err := range d.faults.list {
 		found.fail("mend it; weir serve does not start with it", "settings", "%v", err)
+	}
+	if len(found) > 0 && store.DaemonRuns(d.cfg.DataDir) {
+		found.warn("give doctor what the daemon has: its environment, or its weir.yaml by --config", "settings",
+			"a daemon runs in %s all the same, with other settings than these", d.cfg.DataDir)
 	}
 	for _, warning := range d.cfg.Warnings {
 		found.warn("", "settings", "%s", warning)

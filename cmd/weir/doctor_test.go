@@ -70,6 +70,10 @@ func TestTheDoctorFindsNothingBesideAHealthyDaemonAndTakesNothingOfTheLimit(t *t
 	if stats := r.api.Stats(); stats.Throttled > 0 || len(stats.Violations) > 0 {
 		t.Errorf("%d answers of 429, violations %v", stats.Throttled, stats.Violations)
 	}
+	delete(r.env, "WEIR_API_KEY")
+	_, said := r.doctor()
+	wantLine(t, said, "fail", "settings: WEIR_API_KEY")
+	wantLine(t, said, "warn", "settings: a daemon runs", "with other settings")
 }
 
 func freeAddress(t *testing.T) string {

@@ -7,12 +7,13 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"weir/internal/bubble"
 )
 
 func TestEqualErrorsAreWrittenOnceInAWhileAndCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		log := slog.New(foldRepeats(slog.NewTextHandler(&out, nil)))
 		disk := errors.New("disk full")

@@ -37,25 +37,27 @@ func newResolveCommand(a *app) *cobra.Command {
 	flags.BoolVar(&notSent, "not-sent", false, "it surely did not: it becomes failed, and can be retried")
 	flags.BoolVar(&mayDuplicate, "may-duplicate", false, "send it again, at the risk of a second effect")
 	addDatabaseFlags(flags)
-	command.MarkFlagsMutuallyExclusive("sent", "not-sent", "may-duplicate")
-	command.MarkFlagsOneRequired("sent", "not-sent", "may-duplicate")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		messageID := ""
 		if len(args) == 2 {
 			messageID = args[1]
+		}
+		var resolution store.Resolution
+		switch {
+		case sent && !notSent && !mayDuplicate:
+			resolution = store.WasSent
+		case notSent && !sent && !mayDuplicate:
+			resolution = store.WasNotSent
+		case mayDuplicate && !sent && !notSent:
+			resolution = store.MayDuplicate
+		default:
+			return usageErrorf("say what you have found out, by one of --sent [ID], --not-sent and --may-duplicate")
 		}
 		switch {
 		case messageID != "" && !sent:
 			return usageErrorf("the message id %q goes with --sent only", messageID)
 		case len(messageID) > steer.MaxText || printable(messageID) != messageID:
 			return usageErrorf("the message id has more than %d bytes, or characters that cannot be printed", steer.MaxText)
-		}
-		resolution := store.WasSent
-		switch {
-		case notSent:
-			resolution = store.WasNotSent
-		case mayDuplicate:
-			resolution = store.MayDuplicate
 		}
 		return a.operate(cmd, args[0], func(ctx context.Context, s *store.Store, key string) (outbox.State, error) {
 			return s.Resolve(ctx, key, resolution, messageID)

@@ -252,7 +252,7 @@ func TestResolveNeedsOneAnswer(t *testing.T) {
 	d := newDesk(t)
 	d.send(lineOf("k"))
 	for _, args := range [][]string{
-		{"k"}, {"k", "--sent", "--not-sent"}, {"k", "--not-sent", "msg_7"}, {"--sent"},
+		{"k"}, {"k", "--sent=false"}, {"k", "--sent", "--not-sent"}, {"k", "--not-sent", "msg_7"}, {"--sent"},
 		{"k", "--sent", "msg\x1b[2J"}, {"k", "--sent", strings.Repeat("m", steer.MaxText+1)},
 	} {
 		d.refuse(exitUsage, append([]string{"messages", "resolve"}, args...)...)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/internal/bubble"
 	"weir/store"
 )
 
@@ -117,7 +118,7 @@ func TestTheErrorOfACommandDecidesTheExitCode(t *testing.T) {
 }
 
 func TestTheFirstSignalEndsTheContextAndTheSecondExitsWithOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		signals := make(chan os.Signal, 2)
 		codes := make(chan int, 1)
 		ctx := interruptible(t.Context(), signals, func(code int) { codes <- code })

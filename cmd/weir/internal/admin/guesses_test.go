@@ -7,8 +7,9 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"weir/internal/bubble"
 )
 
 // guesser says a token from an address, and hears with which status that ends.
@@ -28,7 +29,7 @@ func (g *guesser) says(right bool) int {
 }
 
 func TestWhoGuessesHasToWaitForEachGuessAfterTen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := guesser{from: "192.0.2.1:1"}
 		start := time.Now()
 		for range guessBurst {
@@ -49,7 +50,7 @@ func TestWhoGuessesHasToWaitForEachGuessAfterTen(t *testing.T) {
 }
 
 func TestOfManyGuessesAtOnceMostAreSentAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := guesser{from: "192.0.2.1:1"}
 		var mu sync.Mutex
 		count := make(map[int]int)
@@ -70,7 +71,7 @@ func TestOfManyGuessesAtOnceMostAreSentAway(t *testing.T) {
 }
 
 func TestARightTokenCostsNothingAndIsKeptOutByNoGuesser(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		g := guesser{from: "192.0.2.1:1"}
 		start := time.Now()
 		for range 1000 {

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"weir/cmd/weir/internal/sandbox"
+	"weir/internal/bubble"
 )
 
 const rcsBody = `{"agent_id":"ag_live_1","to":"+491701234567","message_type":"MESSAGE","traffic_type":"TRANSACTION","content":{"text":"hi"}}`
@@ -192,7 +192,7 @@ func TestAWrongAPIKeyIsRefusedBeforeTheLimit(t *testing.T) {
 }
 
 func TestLatencyPassesBeforeTheAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := sandbox.New(sandbox.Config{Latency: time.Hour, Jitter: time.Minute})
 		req := httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader(rcsBody))
 		req.Header.Set("Authorization", "Bearer "+sandbox.DefaultKey)
