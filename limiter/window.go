@@ -16,9 +16,6 @@ const (
 	// firstDoubt is how long the word of a clock that may be hours off is taken
 	// for it that a window is still used up, before a request asks.
 	firstDoubt = 5 * time.Second
-	// mostRecent bounds how many answers without a report are remembered while
-	// they count without it: the report that overlaps more will hardly come.
-	mostRecent = 1 << 12
 	// longestPark bounds the wait for a Reset that nothing else confirms.
 	longestPark = 15 * time.Minute
 )
@@ -75,31 +72,6 @@ type window struct {
 	rivals  rivals
 	checks  checks
 	kind    kind
-}
-
-// remember keeps an answer without a report that counts already, in case that
-// a report comes yet which was made before it.
-func (w *window) remember(at time.Time) {
-	if len(w.unreported) >= mostRecent {
-		w.unreported = append(w.unreported[:0], w.unreported[mostRecent/2:]...)
-	}
-	w.unreported = append(w.unreported, at)
-}
-
-// charge keeps an answer without a report until one has counted it. When there
-// are too many to remember, the oldest are charged for good.
-func (w *window) charge(at time.Time) {
-	before := len(w.unreported)
-	w.remember(at)
-	w.left -= before + 1 - len(w.unreported)
-}
-
-// uncounted is how many answers left does not count.
-func (w *window) uncounted() int {
-	if w.predicted {
-		return 0
-	}
-	return len(w.unreported)
 }
 
 func (w *window) known() bool { return !w.reset.IsZero() }
@@ -175,15 +147,6 @@ func (w *window) merge(a sample) {
 		w.rivals.own++
 	}
 	w.settle(a.sent)
-}
-
-// settle drops the answers that a report sent at that time has counted.
-func (w *window) settle(sent time.Time) {
-	n := 0
-	for n < len(w.unreported) && w.unreported[n].Before(sent) {
-		n++
-	}
-	w.unreported = append(w.unreported[:0], w.unreported[n:]...)
 }
 
 // next takes a report from a window after the current one.
