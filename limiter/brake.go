@@ -14,11 +14,17 @@ const (
 )
 
 // elsewhere tells whether a 429 comes from another limit than the one that
-// windows tell of: that has requests left, and the waiting time is over long
-// before its window.
+// answers tell of: that has requests left, and in a window either most of them,
+// or the waiting time is over long before its end.
 func (w *window) elsewhere(a *sample, c *offset) bool {
-	if !a.refused || a.RetryAfter == 0 || w.kind.moving {
+	if !a.refused || a.RetryAfter == 0 {
 		return false
+	}
+	if a.reported() && 2*a.Remaining > a.Limit {
+		return true
+	}
+	if w.kind.moving {
+		return a.reported() && a.Remaining > 0
 	}
 	left, reset := a.Remaining, a.Reset
 	if !a.reported() {
@@ -36,8 +42,8 @@ func (w *window) elsewhere(a *sample, c *offset) bool {
 	return left > 0 && end.Sub(a.received) > a.RetryAfter+early
 }
 
-// brake paces beside the window what another limit refuses, which tells nothing
-// else of itself. After a refusal one request at a time tries.
+// brake paces what another limit refuses, which tells nothing else of itself,
+// beside the one that is told. After a refusal one request at a time tries.
 func (l *Limiter) brake(s sample) {
 	switch {
 	case s.elsewhere:
@@ -45,11 +51,13 @@ func (l *Limiter) brake(s sample) {
 			l.braked = true
 			l.pace.lead(s.received, 0)
 		}
-		// However slow, it must not outlast the window, which has promised more.
-		l.pace.least = 1 / max(l.win.length, rounding).Seconds()
 		l.pace.refused(s.sent, s.received, s.RetryAfter)
-		if end := l.win.end; !end.IsZero() && l.pace.until.After(end) {
-			l.pace.until = end
+		if l.windowed() {
+			// However slow, it must not outlast the window, which has promised more.
+			l.pace.least = 1 / max(l.win.length, rounding).Seconds()
+			if end := l.win.end; !end.IsZero() && l.pace.until.Add(early).After(end) {
+				l.pace.until = end
+			}
 		}
 	case !l.braked || s.refused:
 	case s.received.Sub(l.pace.cutAt) > brakedFor:
@@ -60,9 +68,9 @@ func (l *Limiter) brake(s sample) {
 	l.pace.leads = l.braked
 }
 
-// brakedRoom is what window and pace both leave.
-func (l *Limiter) brakedRoom(d demand) (int, time.Time) {
-	n, next := l.win.room(d)
+// brakedRoom is what is left of the room until next that the limit leaves which is
+// told.
+func (l *Limiter) brakedRoom(d demand, n int, next time.Time) (int, time.Time) {
 	if !l.braked {
 		return n, next
 	}
@@ -81,8 +89,11 @@ func (l *Limiter) brakedRoom(d demand) (int, time.Time) {
 // halted tells whether another limit would refuse a request now.
 func (l *Limiter) halted(now time.Time) bool { return l.braked && now.Before(l.pace.until) }
 
-// describeBrake adds to what the window says of itself.
+// describeBrake adds to what the limit says of itself that is told.
 func (l *Limiter) describeBrake(s *State, now time.Time) {
+	if !l.braked {
+		return
+	}
 	if perSec := l.pace.perSec; perSec > 0 && (s.Rate == 0 || perSec < s.Rate) {
 		s.Rate = perSec
 	}

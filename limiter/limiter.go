@@ -70,7 +70,7 @@ type Limiter struct {
 	win    window
 	lev    level
 	pace   pacer
-	braked bool // pace leads beside win: another limit refuses, too
+	braked bool // pace leads beside win or lev: another limit refuses, too
 	odd    oddities
 }
 
@@ -252,7 +252,7 @@ func (l *Limiter) Parked(now time.Time) bool {
 	case l.windowed():
 		return l.win.parked() || l.halted(now)
 	case l.refilling():
-		return l.lev.parked(now)
+		return l.lev.parked(now) || l.halted(now)
 	}
 	return now.Before(l.pace.until)
 }
@@ -268,9 +268,11 @@ func (l *Limiter) refilling() bool {
 func (l *Limiter) room(d demand) (int, time.Time) {
 	switch {
 	case l.windowed():
-		return l.brakedRoom(d)
+		n, next := l.win.room(d)
+		return l.brakedRoom(d, n, next)
 	case l.refilling():
-		return l.lev.room(d)
+		n, next := l.lev.room(d)
+		return l.brakedRoom(d, n, next)
 	}
 	return l.pace.room(d)
 }
@@ -335,7 +337,7 @@ func (l *Limiter) learn(s sample) {
 		l.measureRivals()
 		l.brake(s)
 	case l.refilling():
-		l.pace.leads, l.braked = false, false
+		l.brake(s)
 		if !led {
 			l.lev.lead()
 		}
