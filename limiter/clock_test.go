@@ -217,7 +217,7 @@ func TestARetryAfterThatLiesCostsNoMoreThanAFewRefusals(t *testing.T) {
 		most float64 // refused more than without the lie, on average
 	}{
 		// With rivals, single runs with a log differ by a lot.
-		{"1000 per minute", sim.Scenario{Limit: 1000, Window: minute, RivalShare: 0.1, Warm: 2 * minute, Measured: 10 * minute, NoDate: true}, 8, 30},
+		{"1000 per minute", sim.Scenario{Limit: 1000, Window: minute, RivalShare: 0.1, Warm: 2 * minute, Measured: 10 * minute, NoDate: true}, 4, 30},
 		{"20 per hour", hourly, 40, 200},
 		{"20 per hour that are not told", untold, 10, 1200},
 	} {
