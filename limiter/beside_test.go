@@ -85,7 +85,7 @@ func TestALimitPerSecondBesideTheOneThatIsToldIsUsed(t *testing.T) {
 	}{
 		{"5000 an hour beside 10 a second", sim.Scenario{Limit: 5000, Window: time.Hour, PerSecond: 10, Warm: time.Hour, Measured: 2 * time.Hour}, 0.99},
 		{"1000 a minute beside 20 a second", sim.Scenario{Limit: 1000, Window: minute, PerSecond: 20, Warm: 8 * minute, Measured: 8 * minute}, 0.94},
-		{"1000 a minute beside 10 a second", sim.Scenario{Limit: 1000, Window: minute, PerSecond: 10, Warm: 8 * minute, Measured: 8 * minute}, 0.5},
+		{"1000 a minute beside 10 a second", sim.Scenario{Limit: 1000, Window: minute, PerSecond: 10, Warm: 8 * minute, Measured: 8 * minute}, 0.45}, // of 0.6
 	} {
 		for _, model := range sim.Models() {
 			t.Run(c.name+", "+string(model), func(t *testing.T) {
