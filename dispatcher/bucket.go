@@ -21,6 +21,7 @@ type account struct {
 	scope  string // names base URL and account, not the key: a rotated key keeps it
 
 	key      APIKey
+	unread   string // why it cannot be read again, as keyUnread and an error; empty: it can
 	buckets  []*bucket
 	stranger int64       // the message that something else than the API answered last; 0: none since
 	watch    *scopeWatch // nil: there is but one channel
@@ -67,9 +68,9 @@ type bucket struct {
 	tally                  // seats and requests
 	park     park
 	ramp     ramp
-	failures int   // in a row
-	unpaid   int64 // the message that was answered 402 last; 0: none since
-	alone    map[int64]time.Duration
+	failures int             // in a row
+	unpaid   int64           // the message that was answered 402 last; 0: none since
+	alone    map[int64]alone // by row
 	sent     lastMinute
 	last     lastSeen
 	shown    Gauges
@@ -93,7 +94,7 @@ func newBucket(a *account, channel, instance string, l *limiter.Limiter) *bucket
 		limiter: l,
 		scopes:  [3]string{outbox.DaemonScope(instance), outbox.AccountScope(name.Account), name.Scope()},
 		room:    [3]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)},
-		alone:   make(map[int64]time.Duration),
+		alone:   make(map[int64]alone),
 		claimed: none,
 	}
 }

@@ -65,6 +65,11 @@ func (c *Clock) Now() time.Time {
 	return c.start.Round(0).Add(time.Since(c.start) + time.Duration(c.offset.Load()))
 }
 
+// Latest is the later of Now and what the wall clock shows at this moment. The
+// monotonic clock stands still while the machine is suspended: until the next
+// Check, what may not be late has to ask this.
+func (c *Clock) Latest() time.Time { return later(c.Now(), c.wall().Round(0)) }
+
 // Check looks at the wall clock. If that has stepped, Now follows it, and the
 // size of the step is returned; what the servers' clocks showed before no
 // longer counts.

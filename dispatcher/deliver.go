@@ -66,7 +66,7 @@ func (d *Dispatcher) mayPost(x *delivery) (APIKey, bool) {
 	if x.probe {
 		d.readRefusedKey(x.b.account)
 	}
-	now := d.cfg.Now()
+	now, latest := d.cfg.Now(), d.cfg.Clock.Latest()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -74,9 +74,9 @@ func (d *Dispatcher) mayPost(x *delivery) (APIKey, bool) {
 		d.gates.bars(x.b, x.c.ID),
 		x.b.limiter.Parked(now),
 		!x.probe && x.turn < x.b.setbacks[x.lane].turn,
-		now.Sub(x.c.ClaimedAt) > staleClaim,
-		!x.c.ExpiresAt.IsZero() && !now.Before(x.c.ExpiresAt),
-		!mayRepeat(x.c, x.b.account.scope, d.cfg.Policy, now):
+		latest.Sub(x.c.ClaimedAt).Abs() > staleClaim, // in the future: the clock was set back
+		!x.c.ExpiresAt.IsZero() && !latest.Before(x.c.ExpiresAt),
+		!mayRepeat(x.c, x.b.account.scope, d.cfg.Policy, latest):
 		if x.probe {
 			d.gates.abandonProbe(x.b, x.c.ID)
 		}

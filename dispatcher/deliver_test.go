@@ -43,6 +43,40 @@ func TestAClaimThatTookTooLongIsGivenBackUnsent(t *testing.T) {
 	}
 }
 
+func TestTimeSpentSuspendedCountsBeforeTheClockIsLookedAt(t *testing.T) {
+	const asleep = 26 * time.Hour // of which the monotonic clock knows nothing
+	tests := []struct {
+		name  string
+		claim func(now time.Time) Claim
+		may   bool
+	}{
+		{"a fresh claim goes", func(now time.Time) Claim { return Claim{ClaimedAt: now.Add(asleep)} }, true},
+		{"a claim of before is stale", func(now time.Time) Claim { return Claim{ClaimedAt: now} }, false},
+		{"a claim by a clock that was set back is stale", func(now time.Time) Claim { return Claim{ClaimedAt: now.Add(asleep + time.Hour)} }, false},
+		{"a deadline has passed", func(now time.Time) Claim {
+			return Claim{ClaimedAt: now.Add(asleep), ExpiresAt: now.Add(time.Hour)}
+		}, false},
+		{"the API has forgotten the key", func(now time.Time) Claim {
+			return Claim{ClaimedAt: now.Add(asleep), AmbiguousAt: now, Scope: Scope("http://127.0.0.1:1", "default")}
+		}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var wall time.Duration
+			clock := func(c *Config) {
+				c.Clock = NewClock(func() time.Time { return time.Now().Add(wall) })
+				c.Now = c.Clock.Now
+			}
+			inBubble(t, 2, func(r *rig) {
+				wall = asleep
+				if _, may := r.d.mayPost(&delivery{b: r.d.buckets[0], c: tt.claim(r.d.cfg.Now())}); may != tt.may {
+					r.Errorf("it may be sent: %v, want %v", may, tt.may)
+				}
+			}, clock)
+		})
+	}
+}
+
 func TestAMessageOfAnotherScopeIsNotRepeated(t *testing.T) {
 	inBubble(t, 2, func(r *rig) {
 		l := r.d.buckets[0]

@@ -37,12 +37,19 @@ type rig struct {
 type secret struct {
 	mu  sync.Mutex
 	key APIKey
+	err error // of reading it
 }
 
 func (s *secret) read() (APIKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.key, nil
+	return s.key, s.err
+}
+
+func (s *secret) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
 }
 
 func (s *secret) set(key APIKey) {

@@ -80,6 +80,10 @@ func (d *Dispatcher) Rebase(step time.Duration) {
 	for _, b := range d.buckets {
 		b.park.since, b.park.until = b.park.since.Add(step), b.park.until.Add(step)
 		b.sent.second += int64(step / time.Second)
+		for row, w := range b.alone {
+			w.until = w.until.Add(step)
+			b.alone[row] = w
+		}
 		b.shown.Since = b.shown.Since.Add(step)
 	}
 	for _, p := range d.pools {

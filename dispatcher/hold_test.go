@@ -137,7 +137,7 @@ func TestWaitsAreSpansAndSurviveAStepOfTheClock(t *testing.T) {
 			now := time.Now()
 			d.gates.add(Gate{Scope: "bucket:a/b", Kind: Degraded, SetBy: ByFailures, Since: now, Until: now.Add(time.Minute)}, 0)
 			d.gates.add(Gate{Scope: "bucket:a/b", Kind: Paused, SetBy: ByOperator, Since: now, Until: now.Add(time.Minute)}, 0)
-			d.buckets = []*bucket{{park: park{since: now, until: now.Add(time.Second)}}}
+			d.buckets = []*bucket{{park: park{since: now, until: now.Add(time.Second)}, alone: map[int64]alone{1: {until: now.Add(time.Minute)}}}}
 			d.buckets[0].sent.add(now, 3)
 			d.Rebase(step)
 			for _, g := range d.gates.all() {
@@ -151,6 +151,9 @@ func TestWaitsAreSpansAndSurviveAStepOfTheClock(t *testing.T) {
 			}
 			if !d.buckets[0].park.until.Equal(now.Add(step + time.Second)) {
 				t.Error("the park ends at another time")
+			}
+			if _, until := d.buckets[0].waitsAlone(now.Add(step)); !until.Equal(now.Add(step + time.Minute)) {
+				t.Errorf("a message waits by itself until %v", until)
 			}
 			time.Sleep(61 * time.Second)
 			if n := d.buckets[0].sent.total(time.Now().Add(step)); n != 0 {

@@ -14,10 +14,6 @@ const (
 	inARow = 5
 	// longestRefusedProbe bounds the doubling wait between probes of a refused key.
 	longestRefusedProbe = 10 * time.Minute
-	// longestAlone bounds the doubling wait of a message that fails by itself.
-	longestAlone = 15 * time.Minute
-	// maxAlone bounds the waits that are remembered.
-	maxAlone = 1024
 )
 
 // learn draws the consequences of an answer for the gates, and gives a message
@@ -58,17 +54,17 @@ func (d *Dispatcher) learn(x *delivery, key APIKey, a Answer, j *Judgement) {
 		d.answered(b, a)
 		if first := b.unpaid; first == 0 || first == x.c.ID {
 			b.unpaid = x.c.ID
-			d.waitAlone(x, a, j)
+			d.waitAlone(x, a, j, unpaidReason(a, j))
 			break
 		}
 		d.hold(b, b.Scope(), ByUnpaid, a, unpaidReason(a, j))
 	case NotAPI:
 		if first := b.account.stranger; first == 0 || first == x.c.ID {
 			b.account.stranger = x.c.ID
-			d.waitAlone(x, a, j)
+			d.waitAlone(x, a, j, strangerReason(a, j))
 			break
 		}
-		d.hold(b, outbox.AccountScope(b.Account), ByNotAPI, a, fmt.Sprintf("something else answers in the API's place (%s)", describe(a, j)))
+		d.hold(b, outbox.AccountScope(b.Account), ByNotAPI, a, strangerReason(a, j))
 	}
 	switch {
 	case !x.probe:
@@ -121,7 +117,7 @@ func (d *Dispatcher) refusedKey(b *bucket, key APIKey, a Answer, j *Judgement) {
 		reason = "the API refuses the key"
 	}
 	if key == b.account.key {
-		d.hold(b, outbox.AccountScope(b.Account), ByUnauthorized, a, fmt.Sprintf("%s (%s)", reason, describe(a, j)))
+		d.hold(b, outbox.AccountScope(b.Account), ByUnauthorized, a, fmt.Sprintf("%s (%s)", reason, describe(a, j))+b.account.unread)
 	}
 }
 
@@ -205,21 +201,6 @@ func (d *Dispatcher) probed(b *bucket, row int64, now time.Time) {
 	}
 }
 
-// waitAlone makes a message wait that fails while nothing says that others
-// would, each time twice as long.
-func (d *Dispatcher) waitAlone(x *delivery, a Answer, j *Judgement) {
-	b := x.b
-	wait, found := b.alone[x.c.ID]
-	if !found {
-		wait = d.cfg.ProbeInterval
-		if len(b.alone) >= maxAlone {
-			clear(b.alone)
-		}
-	}
-	b.alone[x.c.ID] = min(2*wait, longestAlone)
-	j.DueAt = later(j.DueAt, a.EndedAt.Add(wait))
-}
-
 func (d *Dispatcher) logPark(b *bucket, a Answer) {
 	d.cfg.Log.Debug("429", "bucket", b.String(), "request_id", a.RequestID)
 }
@@ -230,6 +211,10 @@ func describe(a Answer, j *Judgement) string {
 		return j.ErrorCode
 	}
 	return fmt.Sprintf("%d %s", a.Status, j.ErrorCode)
+}
+
+func strangerReason(a Answer, j *Judgement) string {
+	return fmt.Sprintf("something else answers in the API's place (%s)", describe(a, j))
 }
 
 func unpaidReason(a Answer, j *Judgement) string {

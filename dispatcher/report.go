@@ -177,6 +177,11 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 	case b.ramp.width > 0 && (b.seats > 0 || !b.idle()):
 		g.Reason = "opening gently after a gate"
 	}
+	if g.State == Running {
+		var alone string
+		alone, g.Until = b.waitsAlone(now)
+		g.Reason = join(g.Reason, alone)
+	}
 	if g.State == Running && b.last.refusals >= inARow {
 		g.Reason = join(g.Reason, fmt.Sprintf("%d refusals in a row, the last: %s", b.last.refusals, b.last.refusal))
 	}

@@ -47,6 +47,51 @@ func TestARestoredHoldWaitsForItsProbe(t *testing.T) {
 	}
 }
 
+func TestARestoredGateFromTheFutureIsCuredAllTheSame(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		ahead := time.Now().Add(24 * time.Hour) // as the clock of the run before went
+		park := Gate{Scope: rcs.Scope(), Kind: Parked, SetBy: ByLimit, Since: ahead, Until: ahead.Add(time.Minute)}
+		r.d.Restore([]Gate{
+			heldGate("account:default", ByUnauthorized, ahead, ahead.Add(time.Minute)),
+			{Scope: rcs.Scope(), Kind: Degraded, SetBy: ByFailures, Since: ahead, Until: ahead.Add(time.Minute)},
+			park,
+		})
+		if since := r.d.buckets[0].park.since; since.After(time.Now()) {
+			r.Errorf("parked since %v", since)
+		}
+		r.add(rcs, outbox.Normal, keys("r", 20)...)
+		r.start()
+		r.waitAllSent(longestHold + time.Minute)
+		r.waitNoGates(time.Second)
+	})
+}
+
+func TestStoredGatesOfWhatIsNoLongerConfiguredGoButForPauses(t *testing.T) {
+	inBubble(t, 4, func(r *rig) {
+		since, until := time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+		pause := Gate{Scope: "bucket:default/gone", Kind: Paused, SetBy: ByOperator, Since: since}
+		kept := heldGate("account:default", ByUnauthorized, since, until)
+		for _, g := range []Gate{
+			{Scope: "bucket:default/gone", Kind: Parked, SetBy: ByLimit, Since: since, Until: until},
+			{Scope: "bucket:gone/rcs", Kind: Degraded, SetBy: ByFailures, Since: since, Until: until},
+			heldGate("account:gone", ByUnauthorized, since, until),
+			pause, kept,
+		} {
+			if err := r.PutGate(r.Context(), g); err != nil {
+				r.Fatal(err)
+			}
+		}
+		r.d.Restore(r.stored())
+		r.start()
+		r.wait(time.Second, "three are gone", func() bool { return len(r.stored()) == 2 })
+		for _, g := range r.stored() {
+			if g.id() != pause.id() && g.id() != kept.id() {
+				r.Errorf("%v is kept", g)
+			}
+		}
+	})
+}
+
 func TestARestoredParkKeeps(t *testing.T) {
 	inBubble(t, 4, func(r *rig) {
 		began := time.Now()

@@ -1,19 +1,29 @@
 package dispatcher
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // longestHold bounds the wait for the probe of a restored gate: the clock may
 // have been wrong when it was stored.
 const longestHold = 15 * time.Minute
 
 // Restore takes the gates that stood when the daemon before ended. Holds that
-// are overdue are probed at once; a park is kept until the first answer.
+// are overdue are probed at once; a park is kept until the first answer. Those of
+// a channel or account that weir.yaml no longer has could be cured by nobody, and
+// go; a pause stays, since it is an operator's.
 func (d *Dispatcher) Restore(stored []Gate) {
 	now := d.cfg.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, g := range stored {
+		// An answer cures only what rose before its request left.
+		g.Since = earlier(g.Since, now)
 		switch {
+		case g.Kind != Paused && !d.serves(g.Scope):
+			d.gates.unsaved[g.id()] = true // it does not stand: the table is to lose it
+			continue
 		case g.Kind == Parked:
 			d.restorePark(g, now)
 			continue
@@ -27,6 +37,11 @@ func (d *Dispatcher) Restore(stored []Gate) {
 		d.gates.add(g, d.cfg.ProbeInterval)
 		delete(d.gates.unsaved, g.id())
 	}
+}
+
+// serves tells whether any bucket looks at the gates of the scope.
+func (d *Dispatcher) serves(scope string) bool {
+	return slices.ContainsFunc(d.buckets, func(b *bucket) bool { return slices.Contains(b.scopes[:], scope) })
 }
 
 // restorePark needs d.mu.

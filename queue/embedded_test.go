@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -49,5 +50,51 @@ func TestTheServersLogKeepsTheFirstFatalErrorAndNoTraces(t *testing.T) {
 	l.Fatalf("second: %v", errors.New("other"))
 	if err := l.fatal(); err != cause {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheEmbeddedServerSyncsIsBoundedAndKeepsProducersApart(t *testing.T) {
+	opts, err := embeddedOptions(Config{Instance: "weir", StoreDir: t.TempDir(), Listen: "127.0.0.1:0"}, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !opts.SyncAlways {
+		t.Error("a PubAck does not mean that the message is on the disk")
+	}
+	if least := int64(sendMaxBytes + outcomeMaxBytes); !opts.JetStream || opts.JetStreamMaxStore < least || opts.JetStreamMaxStore > 2*least {
+		t.Errorf("JetStream may take %d bytes of the disk, want enough for its streams and not much more", opts.JetStreamMaxStore)
+	}
+	if opts.JetStreamMaxMemory < workMaxBytes || opts.JetStreamMaxMemory > 2*workMaxBytes {
+		t.Errorf("JetStream may take %d bytes of memory, want enough for its stream and not much more", opts.JetStreamMaxMemory)
+	}
+	if opts.MaxConn != 4096 {
+		t.Errorf("at most %d connections, want the 4096 that are documented", opts.MaxConn)
+	}
+	if !opts.DontListen {
+		t.Error("it listens before its streams are there")
+	}
+	if len(opts.Users) != 2 || opts.Users[0].Password != "one" || opts.NoAuthUser != producerUser {
+		t.Fatalf("users are %v, without a password %q", opts.Users, opts.NoAuthUser)
+	}
+	if kinds := opts.Users[0].AllowedConnectionTypes; len(kinds) != 1 || kinds[inProcess] != struct{}{} {
+		t.Errorf("the daemon's user may come by %v", kinds)
+	}
+	if !reflect.DeepEqual(opts.Users[1].Permissions, producerPermissions()) {
+		t.Error("producers have other rights")
+	}
+}
+
+func TestTheEmbeddedServerAtWorkSyncsAsItWasTold(t *testing.T) {
+	q, err := Open(t.Context(), Config{StoreDir: t.TempDir(), Instance: "weir", Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if js := q.server.running().JetStreamConfig(); js == nil || !js.SyncAlways {
+		t.Errorf("JetStream works by %+v", js)
 	}
 }

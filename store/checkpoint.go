@@ -34,10 +34,16 @@ func (s *Store) RunCheckpoints(ctx context.Context) error {
 			return nil
 		case <-time.After(checkpointEvery):
 		}
-		// Busy means that another process is at it; then there is nothing to do.
+		// Busy means that another process is at it; then there is nothing to do. On a
+		// full disk the writer waits by itself. What cannot be copied otherwise stays
+		// in the log, which would grow for ever: that ends the daemon.
 		var busy, pages, copied int64
-		if err := db.QueryRowContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &pages, &copied); err == nil {
+		err := db.QueryRowContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &pages, &copied)
+		switch {
+		case err == nil:
 			s.wal.note((pages-copied)*pageSize, time.Now())
+		case isBroken(err) && !isFull(err):
+			s.writer.fail(fmt.Errorf("store: copying the write-ahead log into the database: %w", err))
 		}
 	}
 }

@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"weir/store"
 )
@@ -18,5 +20,27 @@ func TestFileSystemsOfTheNetworkAreRefusedByName(t *testing.T) {
 		if err := store.RefuseType("/data", magic); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestNothingIsMadeOnAFileSystemOfTheNetwork(t *testing.T) {
+	dir := t.TempDir()
+	undo, err := store.CallNetworkFS(dir, "a network")
+	must(t, err)
+	defer undo()
+	for name, open := range map[string]func() (*store.Store, error){
+		"a daemon":  func() (*store.Store, error) { return store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now}) },
+		"a command": func() (*store.Store, error) { return store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now}) },
+	} {
+		s, err := open()
+		if err == nil {
+			must(t, s.Close())
+		}
+		if !errors.Is(err, store.ErrNetworkFS) || !strings.Contains(err.Error(), "a network") {
+			t.Errorf("%s: %v, want ErrNetworkFS", name, err)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("it holds %v (%v)", entries, err)
 	}
 }

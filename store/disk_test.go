@@ -236,7 +236,17 @@ func TestWhatADaemonThatDiedHasNotedIsNotTakenForTrue(t *testing.T) {
 const beBroken = "STORE_TEST_BE_BROKEN"
 
 func TestAnIOErrorEndsTheDaemon(t *testing.T) {
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=TestInAProcessWhoseFilesMayNotGrow")
+	beBrokenIn(t, "TestInAProcessWhoseFilesMayNotGrow")
+}
+
+func TestAnIOErrorOfACheckpointEndsTheDaemon(t *testing.T) {
+	beBrokenIn(t, "TestInAProcessWhoseDatabaseMayNotGrow")
+}
+
+// beBrokenIn runs another test in a process of its own, which may break its disk.
+func beBrokenIn(t *testing.T, name string) {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+name+"$")
 	child.Env = append(os.Environ(), beBroken+"="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
 	if out, err := child.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
 		t.Errorf("%v: %s", err, out)
@@ -251,7 +261,7 @@ func TestInAProcessWhoseFilesMayNotGrow(t *testing.T) {
 	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
 	must(t, err)
 	defer func() { _ = s.Close() }()
-	breakGrowth(t)
+	breakGrowth(t, 100<<10)
 	_, err = s.Accept(t.Context(), []outbox.Message{large("a")})
 	if err == nil || !strings.Contains(err.Error(), "I/O error") || errors.Is(err, store.ErrFull) {
 		t.Errorf("%v, want an I/O error", err)
@@ -263,5 +273,33 @@ func TestInAProcessWhoseFilesMayNotGrow(t *testing.T) {
 	}
 	if s.Alive() {
 		t.Error("it counts as alive")
+	}
+}
+
+func TestInAProcessWhoseDatabaseMayNotGrow(t *testing.T) {
+	dir := os.Getenv(beBroken)
+	if dir == "" {
+		t.Skip("only a part of another test")
+	}
+	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	must(t, err)
+	defer func() { _ = s.Close() }()
+	for i := range 5 {
+		_, err = s.Accept(t.Context(), []outbox.Message{large(fmt.Sprint(i))})
+		must(t, err)
+	}
+	connect(t, dir).exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
+	info, err := os.Stat(filepath.Join(dir, "weir.db"))
+	must(t, err)
+	breakGrowth(t, uint64(info.Size())) // the log begins anew, and needs less
+	go func() { _ = s.RunCheckpoints(t.Context()) }()
+	_, err = s.Accept(t.Context(), []outbox.Message{large("a")})
+	must(t, err)
+	within(t, "the store has failed", func() bool { return s.Err() != nil })
+	if err := s.Err(); !strings.Contains(err.Error(), "I/O error") || errors.Is(err, store.ErrFull) {
+		t.Errorf("%v, want an I/O error", err)
+	}
+	if _, err := s.Accept(t.Context(), []outbox.Message{message("b")}); err == nil {
+		t.Error("something more is stored")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -27,6 +28,25 @@ func (s *Store) HastenWAL() { s.wal.patience = time.Millisecond }
 // HastenLocks makes each commit give up at once while another process keeps the
 // write lock, so that it has to be tried again.
 func (s *Store) HastenLocks() { s.writer.try = time.Millisecond }
+
+// Pragma is what a PRAGMA says on the writer's own connection.
+func (s *Store) Pragma(ctx context.Context, name string) (value string, err error) {
+	err = s.writer.do(ctx, func(tx *tx) error {
+		return tx.query(`SELECT CAST(` + name + ` AS TEXT) FROM pragma_` + name).QueryRow().Scan(&value)
+	})
+	return value, err
+}
+
+// CallNetworkFS takes the file system of dir for one of the network until undo.
+func CallNetworkFS(dir, name string) (undo func(), err error) {
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(dir, &stat); err != nil {
+		return nil, err
+	}
+	magic := uint32(stat.Type)
+	networkFS[magic] = name
+	return func() { delete(networkFS, magic) }, nil
+}
 
 // RefuseType tells whether a directory on such a file system is refused.
 func RefuseType(dir string, magic uint32) error { return refuseType(dir, magic) }

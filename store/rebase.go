@@ -16,7 +16,10 @@ const rebaseRows = 5000
 // for its next attempt, its key is known since) and would otherwise be off by
 // the step: after one back, what was due at once would wait for as long. Only
 // what this run has stamped is moved, from since on; what a producer has asked
-// for is a time of day and stays.
+// for is a time of day and stays. A step forward leaves alone since when a key is
+// known: a machine that was suspended wakes up with one, as its monotonic clock
+// stood still, and the API has gone on forgetting meanwhile. Of a claim, which
+// may die with the daemon, that is updated_at.
 func (s *Store) Rebase(ctx context.Context, since, was time.Time, step time.Duration) error {
 	s.shown.mu.Lock()
 	s.shown.buckets = nil // so that everything is counted and shown anew
@@ -52,7 +55,8 @@ func (t *tx) rebase(last, next, since, was, step int64) (more bool, err error) {
 			due_at           = iif(due_at > min(?4, ?4 + ?5) AND (send_at IS NULL OR due_at <> send_at)
 			                       AND updated_at <= ?4 AND updated_at NOT BETWEEN ?4 + ?5 AND ?6, due_at + ?5, due_at),
 			first_attempt_at = iif(first_attempt_at BETWEEN ?3 AND ?4, first_attempt_at + ?5, first_attempt_at),
-			ambiguous_at     = iif(ambiguous_at     BETWEEN ?3 AND ?4, ambiguous_at     + ?5, ambiguous_at)
+			ambiguous_at     = iif(ambiguous_at     BETWEEN ?3 AND ?4, ambiguous_at     + min(?5, 0), ambiguous_at),
+			updated_at       = iif(state = 'sending' AND updated_at BETWEEN ?3 AND ?4, updated_at + min(?5, 0), updated_at)
 		WHERE id > ?1 AND id <= ?2 AND (state = 'pending' OR state = 'retrying' OR state = 'sending')`).
 		Exec(last, next, since, was, step, t.now)
 	if err == nil {

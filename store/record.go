@@ -41,7 +41,8 @@ func (t *tx) record(epoch int64, r *dispatcher.Record) error {
 		next.throttles = 1
 	}
 	if j.Ambiguous {
-		next.ambiguous = a.StartedAt
+		// The clock may have been set back during the request.
+		next.ambiguous = time.UnixMilli(min(a.StartedAt.UnixMilli(), t.now))
 	}
 	applied, err := t.apply(epoch, c, next)
 	if err != nil || !applied {
@@ -50,7 +51,7 @@ func (t *tx) record(epoch int64, r *dispatcher.Record) error {
 	return t.attempt(c.ID, attempt{
 		started: a.StartedAt, duration: a.EndedAt.Sub(a.StartedAt), verdict: j.Verdict,
 		httpStatus: a.Status, errorCode: j.ErrorCode, errorMessage: j.ErrorMessage, requestID: a.RequestID,
-		limit: r.Limit, earlier: c.Attempts,
+		limit: r.Limit, generation: c.Generation,
 	})
 }
 

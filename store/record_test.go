@@ -239,3 +239,14 @@ func TestAReleasedClaimIsAsIfItHadNotBeenMade(t *testing.T) {
 		t.Errorf("there are %d attempts, want the 2 that were made", n)
 	}
 }
+
+func TestAnAttemptThatTheClockWasSetBackInDoesNotBeginInTheFuture(t *testing.T) {
+	d := newDesk(t)
+	d.put(message("x"))
+	c := d.claim("x")
+	d.Add(-time.Hour)
+	d.record(c, dispatcher.Answer{}, cutAt(d.Now()))
+	if at := val(d.row("x").AmbiguousAt); at != iso(d.Now()) {
+		t.Errorf("its key is known from %s on, but it is %s", at, iso(d.Now()))
+	}
+}

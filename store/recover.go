@@ -120,6 +120,6 @@ func (t *tx) recoverClaim(l *leftClaim, p dispatcher.Policy) error {
 	}
 	return t.attempt(l.claim.ID, attempt{
 		started: l.claim.ClaimedAt, verdict: dispatcher.Lost, errorCode: j.ErrorCode, errorMessage: j.ErrorMessage,
-		earlier: l.claim.Attempts,
+		generation: l.claim.Generation,
 	})
 }

@@ -267,3 +267,20 @@ func TestOwnWritesAreNotForeign(t *testing.T) {
 		}
 	})
 }
+
+func TestACommitIsOnTheDiskWhenItReturns(t *testing.T) {
+	dir := t.TempDir()
+	daemon, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	must(t, err)
+	defer func() { must(t, daemon.Close()) }()
+	command, err := store.Attach(t.Context(), store.Config{Dir: dir, Now: time.Now})
+	must(t, err)
+	defer func() { must(t, command.Close()) }()
+	for who, s := range map[string]*store.Store{"a daemon": daemon, "a command": command} {
+		for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal", "foreign_keys": "1", "secure_delete": "1"} {
+			if got, err := s.Pragma(t.Context(), pragma); err != nil || got != want {
+				t.Errorf("%s writes with %s = %s (%v), want %s", who, pragma, got, err, want)
+			}
+		}
+	}
+}

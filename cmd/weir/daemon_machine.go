@@ -20,7 +20,7 @@ const machineEvery = 500 * time.Millisecond
 
 // machine is what the daemon knows of the machine below it.
 type machine struct {
-	began  time.Time                  // the start, by the clock as it is now
+	began  time.Time                  // the start, by the clock as it is now, or earlier
 	behind bool                       // the start lay before the last time seen
 	nats   atomic.Pointer[string]     // why the embedded NATS cannot store; nil or empty: it can
 	shown  map[string]dispatcher.Gate // what notice has put into the table, by who sets it
@@ -153,7 +153,7 @@ func (d *daemon) followClock(ctx context.Context) error {
 			"by", step.Round(time.Millisecond).String())
 		d.dispatcher.Rebase(step)
 		began := d.machine.began
-		d.machine.began = began.Add(step)
+		d.machine.began = began.Add(min(step, 0)) // what a step forward leaves alone is of this run all the same
 		if err := d.store.Rebase(ctx, began, was, step); err != nil {
 			return err
 		}

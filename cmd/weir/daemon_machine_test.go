@@ -433,6 +433,37 @@ func TestTheClockSetByAnHourEitherWayLosesNothingAndExpiresNothing(t *testing.T)
 	}
 }
 
+func TestAMachineThatWasSuspendedRepeatsNothingWhoseKeyMayBeForgotten(t *testing.T) {
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{Faults: []sandbox.Fault{{Kind: sandbox.CutBefore}}})
+	w := r.within(func(*daemon) {})
+	r.send(envelope("cut", rcsBody))
+	await(t, "it may have been sent", func() bool { return r.ask(`SELECT count(*) FROM messages WHERE ambiguous_at IS NOT NULL`) == 1 })
+	w.set.Store(int64(26 * time.Hour)) // the monotonic clock stood still
+	await(t, "the step is seen", func() bool { return r.ask(`SELECT count(*) FROM gates WHERE set_by = 'clock'`) == 1 })
+	r.api.SetFaults()
+	r.send(strings.Replace(envelope("later", rcsBody), `{"idem`,
+		fmt.Sprintf(`{"send_at":%q,"idem`, w.d.now().Add(time.Second).Format(time.RFC3339Nano)), 1))
+	await(t, "what came after it is sent", func() bool { return r.ask(`SELECT count(*) FROM messages WHERE state = 'sent'`) > 0 })
+	if n := r.api.Keys("")["cut"].Effects; n != 0 {
+		t.Errorf("it took effect %d times after the API may have forgotten its key", n)
+	}
+}
+
+func TestAStepBackBehindOneForwardLeavesNoKeyYounger(t *testing.T) {
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{Faults: []sandbox.Fault{{Kind: sandbox.CutBefore}}})
+	w := r.within(func(*daemon) {})
+	r.send(envelope("cut", rcsBody))
+	const ambiguous = `SELECT coalesce(max(ambiguous_at), 0) FROM messages`
+	await(t, "it may have been sent", func() bool { return r.ask(ambiguous) > 0 })
+	was := r.ask(ambiguous)
+	w.set.Store(int64(3 * time.Hour))
+	await(t, "the step forward is seen", func() bool { return time.Until(w.d.now()) > 2*time.Hour })
+	w.set.Store(int64(2 * time.Hour)) // the clock had been an hour ahead when the request left
+	await(t, "it is moved by the step back", func() bool { return was-r.ask(ambiguous) == int(time.Hour.Milliseconds()) })
+}
+
 func TestAGateEndsWhenItWouldHaveAlthoughTheClockWasSetBack(t *testing.T) {
 	r := newRig(t, sandbox.Config{Faults: []sandbox.Fault{{Kind: sandbox.Kind503}}})
 	w := r.within(func(*daemon) {})
