@@ -3,6 +3,7 @@ package limiter_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -448,6 +449,9 @@ func TestAParkOnAFarResetIsProbedAfterAQuarterOfAnHour(t *testing.T) {
 	a.open(0, 20*3600)
 	a.pass(14 * time.Minute)
 	a.want(0)
+	if s := a.lim.State(a.now); !s.Parked || s.Until.Sub(a.now) > time.Minute || !strings.Contains(s.Reason, "asks again") {
+		t.Errorf("%+v, want it parked until the probe, in a minute", s)
+	}
 	a.pass(time.Minute)
 	a.want(1)
 	if a.send(); a.lim.Parked(a.now) {

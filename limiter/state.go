@@ -55,7 +55,7 @@ func (l *Limiter) state(now time.Time) State {
 	}
 	switch {
 	case l.windowed():
-		l.win.describe(&s)
+		l.win.describe(&s, now)
 		l.describeBrake(&s, now)
 	case l.refilling():
 		l.lev.describe(&s, now)
@@ -73,7 +73,11 @@ func (l *Limiter) state(now time.Time) State {
 		}
 	}
 	if s.Parked {
-		s.Reason += ", opens " + s.Until.UTC().Format("15:04:05.0")
+		what := ", opens "
+		if l.windowed() && s.Until.Before(l.win.end) {
+			what = ", asks again "
+		}
+		s.Reason += what + s.Until.UTC().Format("15:04:05.0")
 	}
 	if s.ClockOffset.Abs() >= tellOffset {
 		s.Reason += fmt.Sprintf(", server clock %+.1f s", s.ClockOffset.Seconds())
@@ -100,7 +104,7 @@ func used(allowance string, refused bool) string {
 	return "all " + allowance + " used"
 }
 
-func (w *window) describe(s *State) {
+func (w *window) describe(s *State, now time.Time) {
 	s.Mode = ModeWindow
 	if w.length > 0 {
 		s.Rate = float64(w.limit) / w.length.Seconds()
@@ -117,6 +121,9 @@ func (w *window) describe(s *State) {
 	s.Reason = used(allowance(w.limit, w.length), w.refused)
 	if w.parked() {
 		s.Parked, s.Until = true, w.end
+		if at := w.asksAgain(); at.After(now) && at.Before(w.end) {
+			s.Until = at
+		}
 	}
 }
 
