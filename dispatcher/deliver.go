@@ -98,7 +98,7 @@ func (d *Dispatcher) tellLimiter(x *delivery, t limiter.Ticket, a Answer, v Verd
 	}
 	h := limiter.ParseHeaders(a.Header, a.RetryAfter)
 	d.cfg.Clock.Heard(x.b.account.scope, a.StartedAt, a.EndedAt, h.Date)
-	x.b.limiter.Answered(t, a.EndedAt, limiter.Answer{Status: a.Status, Headers: h})
+	x.b.limiter.Answered(t, a.EndedAt, limiter.Answer{Status: a.Status, Replayed: a.Replayed, Headers: h})
 	if h.Reset.IsZero() {
 		return LimitSeen{}
 	}

@@ -86,5 +86,8 @@ func (d *Dispatcher) Rebase(step time.Duration) {
 		}
 		b.shown.Since = b.shown.Since.Add(step)
 	}
+	for _, p := range d.pools {
+		p.limiter.Rebase(d.cfg.Now(), step)
+	}
 	d.poke()
 }

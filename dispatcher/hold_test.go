@@ -163,6 +163,27 @@ func TestWaitsAreSpansAndSurviveAStepOfTheClock(t *testing.T) {
 	}
 }
 
+func TestALimitersParkSurvivesAStepOfTheClock(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		inBubble(t, 1, func(r *rig) {
+			set := time.Duration(0)
+			r.d.cfg.Now = func() time.Time { return time.Now().Add(set) }
+			lim := r.d.buckets[0].limiter
+			lim.Restore(r.d.cfg.Now(), r.d.cfg.Now().Add(10*time.Minute))
+			set = step
+			r.d.Rebase(step)
+			time.Sleep(9 * time.Minute)
+			if !lim.Parked(r.d.cfg.Now()) {
+				r.Errorf("after a step of %v the park has ended early", step)
+			}
+			time.Sleep(time.Minute)
+			if lim.Parked(r.d.cfg.Now()) {
+				r.Errorf("after a step of %v the park lasts on", step)
+			}
+		})
+	}
+}
+
 func TestTheReasonOfADoubtNamesNoServer(t *testing.T) {
 	withWall(t, func(w *wall) {
 		w.hear("https://secret.example", time.Hour)

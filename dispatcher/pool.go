@@ -54,10 +54,11 @@ func (d *Dispatcher) take(p *pool, now time.Time) (until time.Time, short int) {
 		wait = sooner(wait, s.until)
 		p.shares = append(p.shares, s)
 	}
+	until = sooner(until, wait)
 	if short == 0 { // what is refused to high ones is refused to all
 		wait = d.takeOrdinary(p, now)
+		until = sooner(until, wait)
 	}
-	until = sooner(until, wait)
 	for i := range p.shares {
 		s := &p.shares[i]
 		if s.until.IsZero() && s.room > 0 {

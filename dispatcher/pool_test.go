@@ -48,6 +48,20 @@ func (r *rig) order() string {
 	return letters.String()
 }
 
+func TestAProbeThatWaitsForItsLimitGoesWhenThatOpens(t *testing.T) {
+	inBubble(t, 1, func(r *rig) {
+		d, b, now := r.d, r.d.buckets[0], time.Now()
+		d.Restore([]Gate{heldGate(b.Scope(), ByUnpaid, now.Add(-time.Hour), now)})
+		b.limiter.Restore(now, now.Add(300*time.Millisecond))
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		b.waiting[bulk].fetched = []outbox.Ref{{ID: 1}}
+		if until, _ := d.take(d.pools[0], now); until.Sub(now) != 300*time.Millisecond {
+			r.Errorf("looks again in %v, want it in 300ms", until.Sub(now))
+		}
+	})
+}
+
 func TestAHighMessageTakesTheTokenOfBulkThatWaitsForAWorker(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -89,8 +89,8 @@ func (d *Dispatcher) publishTrouble(ctx context.Context) error {
 // publishParks keeps the stored parks equal to those of the limiters. A wait
 // for a reserve is none: after a restart it must not stop the high lane.
 func (d *Dispatcher) publishParks(ctx context.Context, gauges []Gauges) error {
-	now := d.cfg.Now()
 	for i, b := range d.buckets {
+		now := d.cfg.Now() // a commit before may have taken long
 		s := b.limiter.State(now)
 		park := Gate{Scope: b.Scope(), Kind: Parked, Reason: s.Reason, Since: now, Until: s.Until, SetBy: ByLimit}
 		if gauges[i].State == Parked {
@@ -130,9 +130,9 @@ func (d *Dispatcher) unsavedGates() (put, drop []Gate) {
 
 // gauges are those of every bucket.
 func (d *Dispatcher) gauges() []Gauges {
-	now := d.cfg.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := d.cfg.Now()
 	all := make([]Gauges, len(d.buckets))
 	for i, b := range d.buckets {
 		all[i] = d.gaugesOf(b, now)

@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +174,31 @@ func TestALimitThatIsUsedUpIsShownAndStored(t *testing.T) {
 			r.Errorf("gated %v, gauges %+v", r.d.Gated(rcs), g)
 		}
 	})
+}
+
+// slowBoard takes long to store a park.
+type slowBoard struct{ Board }
+
+func (b slowBoard) PutGate(ctx context.Context, g Gate) error {
+	if g.Kind == Parked {
+		time.Sleep(2 * time.Minute)
+	}
+	return b.Board.PutGate(ctx, g)
+}
+
+func TestAParkThatTakesLongToBeStoredIsKeptByAllBuckets(t *testing.T) {
+	inBubble(t, 8, func(r *rig) {
+		r.api.limit = 20 // per hour and channel
+		r.add(rcs, outbox.Normal, keys("r", 50)...)
+		r.add(email, outbox.Normal, keys("e", 50)...)
+		r.start()
+		r.wait(time.Minute, "both are parked", func() bool { return r.d.Gated(rcs) && r.d.Gated(email) })
+		sent := len(r.api.requests(time.Time{}))
+		time.Sleep(10 * time.Minute)
+		if n := len(r.api.requests(time.Time{})) - sent; n > 0 {
+			r.Errorf("%d requests while both are parked, want none", n)
+		}
+	}, func(c *Config) { c.Board = slowBoard{c.Board} })
 }
 
 func TestAnAPIThatPacesIsShownAsRunning(t *testing.T) {

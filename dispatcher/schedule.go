@@ -24,9 +24,9 @@ type batch struct {
 
 // letGo claims whatever may go now and says when to look again by time alone.
 func (d *Dispatcher) letGo(work context.Context) (time.Duration, error) {
-	now := d.cfg.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := d.cfg.Now()
 	if d.failure != nil || d.stopping {
 		return lookAgain, d.failure
 	}
@@ -194,9 +194,9 @@ func (d *Dispatcher) claim(work context.Context, next batch, before <-chan struc
 	if err != nil {
 		d.fail(err)
 	}
-	now := d.cfg.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := d.cfg.Now()
 	bulkClaimed := 0
 	for _, ref := range next.refs {
 		d.release(ref.ID)

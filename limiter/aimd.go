@@ -17,9 +17,9 @@ const (
 	// idle is after how long without an answer the time does not count in which
 	// a rate is measured: there was nothing to send.
 	idle = time.Second
-	// patience is after how long one more may go before anything was answered: a
+	// askAgain is after how long one more may go before anything was answered: a
 	// first request that hangs must not keep all others waiting.
-	patience = time.Second
+	askAgain = time.Second
 	// slowest keeps a rate from vanishing, in requests per second.
 	slowest = 1.0 / 60
 )
@@ -37,6 +37,7 @@ type pacer struct {
 	answers int
 	bucket  *rate.Limiter // nil before the first refusal
 	perSec  float64       // 0 until measured
+	least   float64       // below which it is not set
 	ceiling float64       // the rate that was last refused
 	spare   int           // tokens that came back unused
 
@@ -113,7 +114,7 @@ func (p *pacer) resume(now time.Time) {
 }
 
 func (p *pacer) set(now time.Time, perSec float64) {
-	p.perSec = max(perSec, slowest)
+	p.perSec = max(perSec, slowest, p.least)
 	// A burst makes up for the granularity of timers.
 	burst := max(1, int(p.perSec/50))
 	if p.bucket == nil {
@@ -136,11 +137,19 @@ func (p *pacer) refused(sent, now time.Time, wait time.Duration) {
 	}
 	if wait == 0 {
 		wait = min(100*time.Millisecond<<min(p.refusals, 16), time.Minute)
+	} else if p.refusals > 0 {
+		wait = max(wait, disbelief(p.refusals))
 	}
 	p.refusals++
 	p.blocked, p.cutAt = true, now
 	p.until = now.Add(min(wait, longestPark))
 	p.opening = opening{width: 1}
+}
+
+// disbelief is how long to wait at least after so many refusals in a row,
+// however soon the server says that it would admit one.
+func disbelief(refusals int) time.Duration {
+	return min(time.Second<<min(refusals-1, 16), time.Minute)
 }
 
 // room tells how many requests may go now, and when there is room for more.
@@ -165,13 +174,13 @@ func (p *pacer) room(d demand) (int, time.Time) {
 // growing is room before the first refusal.
 func (p *pacer) growing(d demand) (int, time.Time) {
 	n := p.width - d.out
-	switch at := p.asked.Add(patience); {
+	switch at := p.asked.Add(askAgain); {
 	case n > 0 || !p.heard.IsZero() || d.out > maxHedges:
 		return max(n, 0), time.Time{}
 	case d.now.Before(at):
 		return 0, at
 	}
-	return 1, d.now.Add(patience)
+	return 1, d.now.Add(askAgain)
 }
 
 func (p *pacer) take(now time.Time, n int) {

@@ -145,6 +145,8 @@ func (v *level) refused(a sample) {
 	wait := a.RetryAfter
 	if wait == 0 {
 		wait = min(200*time.Millisecond<<min(v.refusals, 16), time.Minute)
+	} else if v.refusals > 0 {
+		wait = max(wait, disbelief(v.refusals))
 	}
 	v.refusals++
 	v.refusedAt, v.trial = a.received, a.received.Add(min(wait, longestPark))
@@ -229,13 +231,13 @@ func (v *level) longest() time.Duration {
 	return longestPark
 }
 
-// ahead is when f expects that much to be left, or zero.
+// ahead is when f expects that much to be left. It is zero if f cannot tell, or
+// expects it already: then only a report lets more go.
 func (v *level) ahead(now time.Time, f *forecast, want float64) time.Time {
-	at, ok := v.due(now, f, want)
-	if !ok || at.After(now) {
+	if at, ok := v.due(now, f, want); ok && at.After(now) {
 		return at
 	}
-	return now.Add(time.Millisecond)
+	return time.Time{}
 }
 
 // due is when f expects that much to be left; ok is false if it cannot tell.

@@ -39,6 +39,30 @@ func TestARefundOfOneShowsNoRefill(t *testing.T) {
 	a.want(5)
 }
 
+func TestWhereOnlyAReportCanTellNobodyLooksAgainAllTheTime(t *testing.T) {
+	a := newAPI(t)
+	for left := 900; left > 800; left -= 30 { // of a bucket that refills 1000 a minute
+		ticket := a.send()
+		a.pass(10 * ms)
+		a.answer(ticket, 200, 1000, left, 60)
+		a.pass(2 * second)
+		ticket = a.send()
+		a.pass(10 * ms)
+		a.answer(ticket, 200, 1000, left+32, 60)
+	}
+	a.answer(a.send(), 200, 1000, 3, 60)
+	a.pass(5 * second) // a forecast alone lets a few more go
+	for a.ask(1) == 1 {
+		a.lim.Sent(a.now)
+	}
+	if s := a.lim.State(a.now); s.Mode != limiter.ModeRefill || s.Remaining < 20 {
+		t.Fatalf("%+v, want a refill with places that are only forecast", s)
+	}
+	if _, retryAt := a.lim.Grant(a.now, true, 1); !retryAt.IsZero() {
+		t.Errorf("looks again in %v, want only when something is heard", retryAt.Sub(a.now))
+	}
+}
+
 func TestATokenThatComesBackIsNotLostToThePace(t *testing.T) {
 	a := newAPI(t)
 	a.refill()

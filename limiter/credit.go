@@ -66,7 +66,7 @@ func (w *window) trial(d demand) (int, time.Time) {
 	if d.out > 0 {
 		return 0, w.end
 	}
-	at := w.leftAt.Add(max(2*w.length, longestPark))
+	at := w.asksAgain()
 	switch {
 	case w.unsure():
 		at = w.leftAt.Add(min(firstDoubt<<min(w.doubted-1, 16), longestPark))
@@ -87,6 +87,9 @@ func (w *window) trial(d demand) (int, time.Time) {
 	}
 	return 0, at
 }
+
+// asksAgain is when a trial goes at the latest: Reset may be years away.
+func (w *window) asksAgain() time.Time { return w.leftAt.Add(max(2*w.length, longestPark)) }
 
 // kept is the reserve: a share of the limit that melts to nothing in a straight
 // line before the window ends, so that none of it is wasted. What trickles out

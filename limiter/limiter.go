@@ -18,7 +18,8 @@
 // It promises never to hang: while no request is under way, a token is granted
 // at the latest one window and a second later, or where the window's length is
 // unknown, when the server's own waiting time is over, 15 minutes at most. It
-// opens a fixed window only when the one before has surely ended.
+// opens a fixed window only when the one before has surely ended; where the
+// server has no Date to tell, one request asks.
 //
 // It does not promise that no request is refused: other clients, a lowered
 // limit, or a server without headers show themselves only by a refusal. It does
@@ -31,8 +32,13 @@ import (
 	"time"
 )
 
-// busyShare is the reserve while the high lane is in use.
-const busyShare = 0.25
+const (
+	// busyShare is the reserve while the high lane is in use.
+	busyShare = 0.25
+	// longestFirst bounds what the first round trip is taken for: it may have
+	// hung, and what others take is told from it.
+	longestFirst = time.Second
+)
 
 // Config sets up a Limiter.
 type Config struct {
@@ -46,12 +52,13 @@ type Config struct {
 
 // Limiter decides how many requests may be sent now to what one limit of the
 // server covers. Use New. It is safe for concurrent use. The times that are
-// handed in must come from one clock that does not jump; one that was set is
-// survived, not followed.
+// handed in must come from one clock; Rebase tells that it was set. One that was
+// set in secret is survived, not followed.
 type Limiter struct {
 	mu     sync.Mutex
 	cfg    Config
 	last   time.Time // the latest time that was handed in
+	steps  int       // of the clock that were told
 	held   int       // granted, not on the wire
 	flying int       // on the wire
 	rtt    time.Duration
@@ -63,19 +70,22 @@ type Limiter struct {
 	win    window
 	lev    level
 	pace   pacer
+	braked bool // pace leads beside win or lev: another limit refuses, too
 	odd    oddities
 }
 
 // Ticket stands for one request on the wire.
 type Ticket struct {
 	sent     time.Time
+	steps    int // of the clock until then
 	seq      int // its number
 	answered int // how many before it had been answered or lost
 }
 
 // Answer is what the server said to one request.
 type Answer struct {
-	Status int
+	Status   int
+	Replayed bool // it is the repeated answer to an earlier request, and may not have been counted
 	Headers
 }
 
@@ -150,13 +160,17 @@ func (l *Limiter) Sent(now time.Time) Ticket {
 	l.seq++
 	now = l.advance(now)
 	l.lev.history.add(l.seq, now, l.lev.limit)
-	return Ticket{sent: now, seq: l.seq, answered: l.seq - l.flying}
+	return Ticket{sent: now, steps: l.steps, seq: l.seq, answered: l.seq - l.flying}
 }
 
 // Answered takes the answer to a request, whatever its status.
 func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if t.steps != l.steps {
+		l.lose(l.last) // its times are of the clock before it was set
+		return
+	}
 	now = l.advance(now)
 	if t.sent.After(now) {
 		t.sent = now
@@ -174,19 +188,22 @@ func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
 func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 	s := sample{
 		Headers: a.Headers, sent: t.sent, received: now,
-		refused: a.Status == http.StatusTooManyRequests,
+		refused: a.Status == http.StatusTooManyRequests, replayed: a.Replayed,
 		success: a.Status >= 200 && a.Status < 300,
 		seq:     t.seq, out: l.held + l.flying, overlap: l.seq - t.answered,
 	}
 	l.odd.sift(&s, &l.clock)
+	if l.win.elsewhere(&s, &l.clock) {
+		s.refused, s.elsewhere = false, true
+	}
 	if !s.reported() {
 		return s
 	}
-	l.before = l.before || s.success && s.Remaining == s.Limit
+	l.before = l.before || s.success && s.Remaining == s.Limit && s.Odd == "" && !s.replayed
 	switch {
 	case s.refused:
 		s.Remaining = 0
-	case l.before:
+	case l.before && !s.elsewhere:
 		s.Remaining = max(s.Remaining-1, 0)
 	}
 	return s
@@ -197,7 +214,15 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 func (l *Limiter) Lost(t Ticket, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now = l.advance(now)
+	if t.steps == l.steps {
+		now = l.advance(now)
+	} else {
+		now = l.last
+	}
+	l.lose(now)
+}
+
+func (l *Limiter) lose(now time.Time) {
 	l.flying--
 	l.win.lose(now)
 }
@@ -206,7 +231,9 @@ func (l *Limiter) Lost(t Ticket, now time.Time) {
 func (l *Limiter) Unsent(t Ticket, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.advance(now)
+	if t.steps == l.steps {
+		l.advance(now)
+	}
 	l.lev.history.drop(t.seq)
 	l.flying--
 	l.held++
@@ -223,9 +250,9 @@ func (l *Limiter) Parked(now time.Time) bool {
 	case now.Before(l.parked):
 		return true
 	case l.windowed():
-		return l.win.parked()
+		return l.win.parked() || l.halted(now)
 	case l.refilling():
-		return l.lev.parked(now)
+		return l.lev.parked(now) || l.halted(now)
 	}
 	return now.Before(l.pace.until)
 }
@@ -238,30 +265,14 @@ func (l *Limiter) refilling() bool {
 	return l.win.known() && l.win.kind.moving && l.win.kind.silent < silence
 }
 
-// advance brings the state to now, which it returns. Callers race for the lock,
-// so a time may be a little older than the last; one that is much older means
-// that the clock was set back, and no bound from before it holds.
-func (l *Limiter) advance(now time.Time) time.Time {
-	if back := l.last.Sub(now); back > 0 {
-		if back < time.Second {
-			now = l.last
-		} else {
-			l.parked, l.clock, l.urgent = time.Time{}, offset{}, time.Time{}
-			l.win, l.lev = window{}, level{}
-			l.pace.lead(now, 0)
-		}
-	}
-	l.last = now
-	l.win.roll(now, l.flying)
-	return now
-}
-
 func (l *Limiter) room(d demand) (int, time.Time) {
 	switch {
 	case l.windowed():
-		return l.win.room(d)
+		n, next := l.win.room(d)
+		return l.brakedRoom(d, n, next)
 	case l.refilling():
-		return l.lev.room(d)
+		n, next := l.lev.room(d)
+		return l.brakedRoom(d, n, next)
 	}
 	return l.pace.room(d)
 }
@@ -307,8 +318,10 @@ func (l *Limiter) learn(s sample) {
 	if s.success {
 		l.win.kind.heard(s.reported())
 	}
-	if s.refused {
+	if s.refused || s.elsewhere {
 		l.lev.history.drop(s.seq)
+	}
+	if s.refused {
 		l.lev.refused(s)
 	}
 	led, told := l.refilling(), l.win.rate()
@@ -322,9 +335,9 @@ func (l *Limiter) learn(s sample) {
 	switch {
 	case l.windowed():
 		l.measureRivals()
-		l.pace.leads = false
+		l.brake(s)
 	case l.refilling():
-		l.pace.leads = false
+		l.brake(s)
 		if !led {
 			l.lev.lead()
 		}
@@ -339,7 +352,8 @@ func (l *Limiter) tryPace(s sample, told float64) {
 	if !l.pace.leads {
 		l.pace.lead(s.received, told)
 	}
-	if s.refused {
+	l.braked, l.pace.least = false, 0
+	if s.refused || s.elsewhere {
 		l.pace.refused(s.sent, s.received, s.RetryAfter)
 	} else {
 		l.pace.admitted(s.sent, s.received, l.cfg.MaxInFlight)
@@ -349,16 +363,24 @@ func (l *Limiter) tryPace(s sample, told float64) {
 // measure follows the usual round trip. What takes far longer counts for little.
 func (l *Limiter) measure(rtt time.Duration) {
 	if l.rtt == 0 {
-		l.rtt = max(rtt, time.Microsecond)
+		l.rtt = min(max(rtt, time.Microsecond), longestFirst)
 		return
 	}
 	l.rtt = max(l.rtt+(min(rtt, 4*l.rtt)-l.rtt)/8, time.Microsecond)
 }
 
-// measureRivals looks at what others use, where that is exact.
+// measureRivals looks at what others use, where that is exact: nothing is under
+// way, and left counts all answers. Those that the server has not counted are
+// not used up then.
 func (l *Limiter) measureRivals() {
 	w := &l.win
-	if l.flying > 0 || !w.confirmed || w.predicted || w.length == 0 || len(w.unreported) > 0 {
+	if l.flying > 0 || !w.confirmed || w.predicted || len(w.unreported) > 0 {
+		return
+	}
+	if !w.refused {
+		w.rivals.own = min(w.rivals.own, w.limit-w.left)
+	}
+	if w.length == 0 {
 		return
 	}
 	if since := w.length - w.end.Sub(w.leftAt); since > w.length/4 {

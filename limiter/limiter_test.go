@@ -3,6 +3,7 @@ package limiter_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -237,6 +238,18 @@ func TestTheOpeningProbeIsHedgedWhenItsAnswerIsLate(t *testing.T) {
 	a.want(7)
 }
 
+func TestAFirstRequestThatHangsDelaysNoHedgeForLong(t *testing.T) {
+	a := newAPI(t)
+	ticket := a.send()
+	a.pass(25 * time.Second)
+	a.answer(ticket, 200, 10, 0, 30)
+	a.pass(6 * time.Second)
+	a.send()
+	if _, retryAt := a.lim.Grant(a.now, false, 1); retryAt.Sub(a.now) > 4*time.Second {
+		t.Errorf("a hedge goes in %v, want it within 4s", retryAt.Sub(a.now))
+	}
+}
+
 func TestAnUrgentRequestDoesNotWaitForTheOpeningProbe(t *testing.T) {
 	a := newAPI(t)
 	a.open(0, 10)
@@ -436,6 +449,9 @@ func TestAParkOnAFarResetIsProbedAfterAQuarterOfAnHour(t *testing.T) {
 	a.open(0, 20*3600)
 	a.pass(14 * time.Minute)
 	a.want(0)
+	if s := a.lim.State(a.now); !s.Parked || s.Until.Sub(a.now) > time.Minute || !strings.Contains(s.Reason, "asks again") {
+		t.Errorf("%+v, want it parked until the probe, in a minute", s)
+	}
 	a.pass(time.Minute)
 	a.want(1)
 	if a.send(); a.lim.Parked(a.now) {

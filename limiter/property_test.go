@@ -266,12 +266,23 @@ func (c *client) chaos() {
 	case 11:
 		switch c.upTo("rare", 20) {
 		case 0:
-			c.now = c.now.Add(time.Duration(rapid.IntRange(-7200, 7200).Draw(c.t, "clock set by")) * time.Second)
+			c.stepClock()
 		case 1:
 			c.lim.Restore(c.now, c.now.Add(time.Duration(c.upTo("park", 3000))*time.Second))
 		}
 	}
 	c.check()
+}
+
+// stepClock sets our clock. In secret it is not by less than a minute, which
+// would look like a caller who was late.
+func (c *client) stepClock() {
+	step := time.Duration(rapid.IntRange(-7200, 7200).Draw(c.t, "clock set by")) * time.Second
+	told := step.Abs() < time.Minute || rapid.Bool().Draw(c.t, "told")
+	c.now = c.now.Add(step)
+	if told {
+		c.lim.Rebase(c.now, step)
+	}
 }
 
 // anything is an answer of a server that is mostly sane.

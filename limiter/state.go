@@ -41,7 +41,10 @@ type State struct {
 func (l *Limiter) State(now time.Time) State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now = l.advance(now)
+	return l.state(l.advance(now))
+}
+
+func (l *Limiter) state(now time.Time) State {
 	s := State{Mode: ModeUnknown, Reason: "the limit is not known yet", Odd: l.odd.count, LastOdd: l.odd.last, LastOddAt: l.odd.at}
 	if l.clock.known() {
 		s.ClockKnown, s.ClockOffset = true, l.clock.middle()
@@ -52,9 +55,11 @@ func (l *Limiter) State(now time.Time) State {
 	}
 	switch {
 	case l.windowed():
-		l.win.describe(&s)
+		l.win.describe(&s, now)
+		l.describeBrake(&s, now)
 	case l.refilling():
 		l.lev.describe(&s, now)
+		l.describeBrake(&s, now)
 	case l.pace.blocked || l.pace.bucket != nil:
 		l.pace.describe(&s, now)
 	case l.pace.heard.IsZero() && l.flying > 0:
@@ -63,9 +68,16 @@ func (l *Limiter) State(now time.Time) State {
 	if now.Before(l.parked) {
 		s.Parked, s.Until = true, l.parked
 		s.Reason = "parked before the restart"
+		if l.steps > 0 {
+			s.Reason = "parked before the clock was set"
+		}
 	}
 	if s.Parked {
-		s.Reason += ", opens " + s.Until.UTC().Format("15:04:05.0")
+		what := ", opens "
+		if l.windowed() && s.Until.Before(l.win.end) {
+			what = ", asks again "
+		}
+		s.Reason += what + s.Until.UTC().Format("15:04:05.0")
 	}
 	if s.ClockOffset.Abs() >= tellOffset {
 		s.Reason += fmt.Sprintf(", server clock %+.1f s", s.ClockOffset.Seconds())
@@ -92,7 +104,7 @@ func used(allowance string, refused bool) string {
 	return "all " + allowance + " used"
 }
 
-func (w *window) describe(s *State) {
+func (w *window) describe(s *State, now time.Time) {
 	s.Mode = ModeWindow
 	if w.length > 0 {
 		s.Rate = float64(w.limit) / w.length.Seconds()
@@ -109,6 +121,9 @@ func (w *window) describe(s *State) {
 	s.Reason = used(allowance(w.limit, w.length), w.refused)
 	if w.parked() {
 		s.Parked, s.Until = true, w.end
+		if at := w.asksAgain(); at.After(now) && at.Before(w.end) {
+			s.Until = at
+		}
 	}
 }
 
@@ -144,7 +159,10 @@ func (p *pacer) describe(s *State, now time.Time) {
 func (l *Limiter) Restore(now, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now = l.advance(now)
+	l.parkUntil(l.advance(now), until)
+}
+
+func (l *Limiter) parkUntil(now, until time.Time) {
 	if latest := now.Add(longestPark); until.After(latest) {
 		until = latest
 	}

@@ -16,9 +16,6 @@ const (
 	// firstDoubt is how long the word of a clock that may be hours off is taken
 	// for it that a window is still used up, before a request asks.
 	firstDoubt = 5 * time.Second
-	// mostRecent bounds how many answers without a report are remembered while
-	// they count without it: the report that overlaps more will hardly come.
-	mostRecent = 1 << 12
 	// longestPark bounds the wait for a Reset that nothing else confirms.
 	longestPark = 15 * time.Minute
 )
@@ -28,7 +25,9 @@ type sample struct {
 	Headers
 	sent, received time.Time
 	refused        bool // 429
+	elsewhere      bool // 429 of another limit: it says what is left, and took nothing
 	success        bool // 2xx
+	replayed       bool // it answers an earlier request
 	seq            int  // the request's number
 	out            int  // tokens that are out now
 	overlap        int  // requests that may have overtaken this one or been overtaken
@@ -75,23 +74,6 @@ type window struct {
 	kind    kind
 }
 
-// remember keeps an answer without a report that counts already, in case that
-// a report comes yet which was made before it.
-func (w *window) remember(at time.Time) {
-	if len(w.unreported) >= mostRecent {
-		w.unreported = append(w.unreported[:0], w.unreported[mostRecent/2:]...)
-	}
-	w.unreported = append(w.unreported, at)
-}
-
-// uncounted is how many answers left does not count.
-func (w *window) uncounted() int {
-	if w.predicted {
-		return 0
-	}
-	return len(w.unreported)
-}
-
 func (w *window) known() bool { return !w.reset.IsZero() }
 
 // rate is what the limit allows per second; 0 if unknown.
@@ -113,7 +95,8 @@ func (w *window) same(reset time.Time) bool {
 	return d == 0 || d <= rounding && w.length >= 5*rounding
 }
 
-// parked tells whether the window is surely used up.
+// parked tells whether the window is used up until its end, by what was counted
+// or by a 429, and no request is out that tries it all the same.
 func (w *window) parked() bool {
 	return w.confirmed && w.left <= 0 && !w.end.IsZero() && !w.trying
 }
@@ -160,19 +143,10 @@ func (w *window) merge(a sample) {
 	}
 	if a.refused {
 		w.suppose(a)
-	} else {
+	} else if !a.elsewhere {
 		w.rivals.own++
 	}
 	w.settle(a.sent)
-}
-
-// settle drops the answers that a report sent at that time has counted.
-func (w *window) settle(sent time.Time) {
-	n := 0
-	for n < len(w.unreported) && w.unreported[n].Before(sent) {
-		n++
-	}
-	w.unreported = append(w.unreported[:0], w.unreported[n:]...)
 }
 
 // next takes a report from a window after the current one.
@@ -227,7 +201,7 @@ func (w *window) enter(a sample) {
 			w.lost = 0
 		}
 	}
-	if !a.refused {
+	if !a.refused && !a.elsewhere {
 		w.rivals.own++
 	}
 	if a.Limit != w.limit {
@@ -247,11 +221,15 @@ func (w *window) tooEarly(a sample, c *offset) {
 	if w.trust.floor && !a.refused {
 		w.kind.suspect(1)
 	}
+	w.trust.betrayed()
 	if w.byLength {
-		w.atLeast = w.length + rounding
+		// It has become longer: by how much the two hints tell if they agree.
+		w.atLeast = w.length + rounding<<min(max(w.trust.early-3, 0), 16)
+		if reset := c.earliest(w.reset); c.known() && reset.Sub(a.received.Add(a.RetryAfter)).Abs() <= early {
+			w.atLeast = max(w.atLeast, min(reset.Sub(w.first), farthest))
+		}
 		w.length = w.atLeast
 	}
-	w.trust.betrayed()
 	w.confirmed, w.predicted = true, false
 	w.limit, w.left, w.leftAt, w.refused = a.Limit, a.Remaining, a.received, a.refused
 
@@ -260,6 +238,9 @@ func (w *window) tooEarly(a sample, c *offset) {
 		if by.After(a.received) && (w.extra.IsZero() || by.Before(w.extra)) {
 			w.extra = by
 		}
+	}
+	if a.RetryAfter > 0 && w.trust.early > 3 {
+		a.RetryAfter = max(a.RetryAfter, disbelief(w.trust.early-3))
 	}
 	bound(a.received.Add(a.RetryAfter))
 	if c.known() {
@@ -291,8 +272,11 @@ func (w *window) longest() time.Duration {
 func (w *window) bare(a sample, c *offset) bool {
 	w.trying = false
 	switch {
+	case a.elsewhere:
 	case a.refused && w.predicted:
 		return false
+	case a.refused && w.confirmed && a.sent.Before(w.first):
+		// The window before may have refused it.
 	case a.refused && w.confirmed:
 		w.left, w.leftAt, w.refused = 0, a.received, true
 	case a.refused && !a.sent.Before(w.opened):
@@ -306,7 +290,7 @@ func (w *window) bare(a sample, c *offset) bool {
 	case w.predicted:
 		w.count(a)
 	default:
-		w.unreported = append(w.unreported, a.received)
+		w.charge(a.received)
 		w.rivals.own++
 	}
 	w.bound(c)
@@ -374,8 +358,8 @@ func (w *window) roll(now time.Time, out int) {
 	// The width gains a part of a round trip, which only short windows feel;
 	// where there is no backlog, it saves messages from waiting for a probe.
 	short := w.length > 0 && w.length < 5*rounding
-	idle := w.length > 0 && now.After(w.end.Add(w.length))
-	if short && w.trust.full() || idle || w.left >= max(w.limit/2, 1) {
+	rested := w.length > 0 && now.After(w.end.Add(w.length))
+	if short && w.trust.full() || rested || w.left >= max(w.limit/2, 1) {
 		w.opening.width = w.few()
 	}
 	w.confirmed, w.predicted, w.opened = false, false, w.end

@@ -20,6 +20,100 @@ func TestAServerThatReportsBeforeCountingNeverGetsOneTooMany(t *testing.T) {
 	a.want(0)
 }
 
+func TestAnOddRemainingDoesNotTellHowTheServerCounts(t *testing.T) {
+	a := newAPI(t)
+	ticket := a.send()
+	answer := a.tell(200, 10, 10, 60)
+	answer.Odd = "X-RateLimit-Remaining is above X-RateLimit-Limit"
+	a.lim.Answered(ticket, a.now, answer)
+	a.answer(a.send(), 200, 10, 8, 60)
+	a.want(8)
+}
+
+func TestAReplayDoesNotTellHowTheServerCounts(t *testing.T) {
+	a := newAPI(t)
+	ticket := a.send()
+	answer := a.tell(200, 10, 10, 60) // it was not counted
+	answer.Replayed = true
+	a.lim.Answered(ticket, a.now, answer)
+	a.answer(a.send(), 200, 10, 9, 60)
+	a.want(9)
+}
+
+func TestWhatTheServerDoesNotCountIsNotMissingFromTheLimit(t *testing.T) {
+	for _, headers := range []bool{true, false} {
+		a := newAPI(t)
+		for reset := 10; reset <= 50; reset += 10 { // long enough without other clients
+			for left := 9; left >= 0; left-- {
+				ticket := a.send()
+				a.pass(10 * ms)
+				a.answer(ticket, 200, 10, left, reset)
+			}
+			a.now = epoch.Add(time.Duration(reset)*second + 500*ms)
+		}
+		a.answer(a.send(), 200, 10, 9, 60)
+		for range 6 { // refused before the counter
+			ticket := a.send()
+			a.pass(10 * ms)
+			if headers {
+				a.answer(ticket, 422, 10, 9, 60)
+			} else {
+				a.lim.Answered(ticket, a.now, limiter.Answer{Status: 502})
+			}
+		}
+		for left := 8; left >= 0; left-- {
+			ticket := a.send()
+			a.pass(10 * ms)
+			a.answer(ticket, 200, 10, left, 60)
+		}
+		a.want(0)
+	}
+}
+
+func TestAWindowThatBecomesLongerCostsFewRefusals(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		a := newAPI(t)
+		for reset := 60; reset <= 240; reset += 60 {
+			a.open(9, reset)
+			a.now = epoch.Add(time.Duration(reset)*second + 500*ms)
+		}
+		for left := 9; left >= 0; left-- {
+			a.open(left, 240+3600)
+		}
+		refused := 0
+		for {
+			_, retryAt := a.lim.Grant(a.now, true, 1)
+			if retryAt.After(epoch.Add(3830 * second)) {
+				break
+			}
+			a.now = retryAt
+			ticket := a.send()
+			a.pass(10 * ms)
+			answer := a.tell(429, 10, 0, 3840)
+			if told {
+				answer.RetryAfter = answer.Reset.Sub(a.now.Truncate(second))
+			}
+			a.lim.Answered(ticket, a.now, answer)
+			refused++
+		}
+		if most := map[bool]int{true: 1, false: 15}[told]; refused > most {
+			t.Errorf("retry_after told %v: %d refused in the first window of an hour, want %d at most", told, refused, most)
+		}
+	}
+}
+
+func TestALateRefusalWithoutHeadersDoesNotUseUpTheNewWindow(t *testing.T) {
+	for _, wait := range []time.Duration{0, second} {
+		a := newAPI(t)
+		a.open(9, 10)
+		late := a.send()
+		a.now = epoch.Add(10*second + 500*ms)
+		a.open(9, 20)
+		a.lim.Answered(late, a.now, limiter.Answer{Status: 429, Headers: limiter.Headers{RetryAfter: wait}})
+		a.want(9)
+	}
+}
+
 func TestOnlyAFewMeetAWindowThatIsNotKnownToBeOpen(t *testing.T) {
 	a := newAPI(t)
 	for second := 1; second < 6; second++ {
@@ -79,6 +173,17 @@ func TestAnAnswerWithoutHeadersIsChargedOnceUntilAReportCountsIt(t *testing.T) {
 	a.pass(time.Millisecond)
 	a.answer(ticket, 200, 10, 6, 60) // was sent later, and counts it
 	a.want(6)
+}
+
+func TestAnswersWithoutHeadersStayChargedHoweverManyThereAre(t *testing.T) {
+	a := newAPI(t)
+	a.answer(a.send(), 200, 20_000, 10_020, 3600)
+	for range 10_000 {
+		ticket := a.send()
+		a.pass(ms)
+		a.lim.Answered(ticket, a.now, limiter.Answer{Status: 200})
+	}
+	a.want(20)
 }
 
 // straddle puts two requests on the wire that arrive in the window after the
