@@ -461,7 +461,10 @@ func TestAStepBackBehindOneForwardLeavesNoKeyYounger(t *testing.T) {
 	w.set.Store(int64(3 * time.Hour))
 	await(t, "the step forward is seen", func() bool { return time.Until(w.d.now()) > 2*time.Hour })
 	w.set.Store(int64(2 * time.Hour)) // the clock had been an hour ahead when the request left
-	await(t, "it is moved by the step back", func() bool { return was-r.ask(ambiguous) == int(time.Hour.Milliseconds()) })
+	await(t, "it is moved by the step back", func() bool {
+		moved := time.Duration(was-r.ask(ambiguous)) * time.Millisecond
+		return (moved - time.Hour).Abs() < time.Minute // both clocks are not read at one moment
+	})
 }
 
 func TestAGateEndsWhenItWouldHaveAlthoughTheClockWasSetBack(t *testing.T) {
