@@ -25,7 +25,8 @@ func newSoakCommand(a *app) *cobra.Command {
 		Long: "Runs a daemon in a process of its own against a simulated API that fails in turns,\n" +
 			"hands over messages all the while, and in the first half restarts or kills the daemon\n" +
 			"now and then. Then, also after Ctrl-C, it compares what it was told with the database\n" +
-			"and the API's books, and tells what the last daemon let grow. Exit 0 means that nothing was lost, sent twice or leaking.",
+			"and the API's books, and tells what the last daemon let grow. Exit 0 means that nothing\n" +
+			"was lost, sent twice or leaking.",
 		Args: cobra.NoArgs,
 	}
 	flags := command.Flags()

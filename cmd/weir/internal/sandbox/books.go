@@ -12,7 +12,7 @@ import (
 // also a key that the API has forgotten is known here, so that a second effect
 // is seen. Their times are the local clock's.
 type books struct {
-	prefix   string // of message ids
+	run      string // which tells message ids from those of other books
 	lifetime time.Duration
 	entries  map[string]*entry
 	effects  []effect
@@ -49,8 +49,8 @@ const (
 	conflicting
 )
 
-func newBooks(prefix string, lifetime time.Duration) *books {
-	return &books{prefix: prefix, lifetime: lifetime, entries: map[string]*entry{}}
+func newBooks(run string, lifetime time.Duration) *books {
+	return &books{run: run, lifetime: lifetime, entries: map[string]*entry{}}
 }
 
 // arrive notes a request with key and gives the key's entry.
@@ -90,11 +90,11 @@ func (b *books) begin(e *entry, digest [sha256.Size]byte) {
 func (b *books) finish(c *call, now time.Time) effect {
 	e := c.entry
 	made := effect{number: len(b.effects) + 1, digest: c.digest, email: c.channel == "email", messageType: c.messageType(), at: now}
-	made.id = b.prefix
+	made.id = "msg_"
 	if made.email {
 		made.id += "email_"
 	}
-	made.id += strconv.Itoa(made.number)
+	made.id += b.run + "_" + strconv.Itoa(made.number)
 	b.effects = append(b.effects, made)
 	if e != nil {
 		if e.effects > 0 {

@@ -135,7 +135,7 @@ func TestTheLimitMayCountEachChannelByItself(t *testing.T) {
 		a := limited(t, newClock(), func(c *sandbox.Config) { c.Scope = scope })
 		a.mustSend("r")
 		r, err := a.do(t.Context(), http.MethodPost, "/v1/messages", emailBody, "Idempotency-Key", "e")
-		if err != nil || r.header.Get("X-RateLimit-Remaining") != want || !strings.HasPrefix(r.text("message_id"), "msg_") {
+		if err != nil || r.header.Get("X-RateLimit-Remaining") != want || !strings.HasPrefix(r.text("message_id"), "msg_email_") {
 			t.Errorf("per %s: e-mail after RCS = %d %v, %v; want %s remaining", scope, r.status, r.header, err, want)
 		}
 	}

@@ -71,8 +71,8 @@ func New(cfg Config) *Server {
 		cfg:       cfg,
 		requestID: "req_" + run + "_",
 		limits:    newLimits(cfg, cfg.Now().Add(cfg.Skew)),
-		books:     newBooks("msg_"+run+"_", cfg.KeyLifetime),
-		trials:    newBooks("msg_test_"+run+"_", cfg.KeyLifetime),
+		books:     newBooks(run, cfg.KeyLifetime),
+		trials:    newBooks("test_"+run, cfg.KeyLifetime),
 		stats: Stats{
 			Violations: map[string]Violation{},
 			Status:     map[int]int{},
