@@ -24,7 +24,8 @@ func (g Gate) AtHome() bool {
 func (g Gate) liftable() bool { return g.Kind == Paused || g.SetBy == ByClock }
 
 // Hold puts up a gate that no answer of the API cures: it stands until Cure, or
-// until its end if it is ByClock. The same gate again renews reason and end.
+// until its end if it is ByClock. The same gate again renews reason and end. One
+// that is ByClock is stored by the caller.
 func (d *Dispatcher) Hold(g Gate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -34,6 +35,9 @@ func (d *Dispatcher) Hold(g Gate) {
 		return
 	}
 	d.gates.add(g, 0)
+	if g.liftable() {
+		delete(d.gates.unsaved, g.id()) // stored now, it would undo what an operator has done meanwhile
+	}
 	d.cfg.Log.Warn("gate up", "scope", g.Scope, "state", g.Kind, "by", g.SetBy, "reason", g.Reason)
 }
 

@@ -109,6 +109,9 @@ func TestAClockThatWasBehindHoldsUntilItHasCaughtUpOrAPersonLiftsIt(t *testing.T
 				Scope: outbox.DaemonScope("weir"), Kind: Held, SetBy: ByClock, Since: time.Now(),
 				Until: time.Now().Add(5 * time.Hour), Reason: "behind",
 			}
+			if err := r.PutGate(r.Context(), hold); err != nil {
+				t.Fatal(err)
+			}
 			r.d.Hold(hold)
 			r.add(rcs, outbox.Normal, keys("k", 5)...)
 			r.start()
@@ -128,6 +131,19 @@ func TestAClockThatWasBehindHoldsUntilItHasCaughtUpOrAPersonLiftsIt(t *testing.T
 			r.wait(62*time.Minute, "it opens by itself", func() bool { return r.of(outbox.Sent) == 5 })
 		})
 	}
+}
+
+func TestAHoldThatAPersonLiftsBeforeItIsReportedStaysLifted(t *testing.T) {
+	inBubble(t, 2, func(r *rig) {
+		r.d.Hold(Gate{ // its caller has stored it, and a person has removed it since
+			Scope: outbox.DaemonScope("weir"), Kind: Held, SetBy: ByClock, Since: time.Now(), Until: time.Now().Add(time.Hour),
+		})
+		r.start()
+		time.Sleep(10 * reportEvery)
+		if gates := r.stored(); len(gates) > 0 {
+			t.Errorf("it is back: %v", gates)
+		}
+	})
 }
 
 func TestWaitsAreSpansAndSurviveAStepOfTheClock(t *testing.T) {
