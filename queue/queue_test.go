@@ -61,10 +61,17 @@ func producer(t *testing.T, q *queue.Queue, opts ...nats.Option) *nats.Conn {
 func asker(t *testing.T, q *queue.Queue) *nats.Conn {
 	t.Helper()
 	nc := producer(t, q)
+	awaitAnswer(t, nc)
+	return nc
+}
+
+// awaitAnswer returns once an intake answers requests.
+func awaitAnswer(t *testing.T, nc *nats.Conn) {
+	t.Helper()
 	for {
 		_, err := nc.RequestWithContext(deadline(t), "weir.rpc.send", []byte("anybody there?"))
 		if err == nil {
-			return nc
+			return
 		}
 		if !errors.Is(err, nats.ErrNoResponders) {
 			t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"weir/queue"
 )
 
@@ -94,9 +96,16 @@ func TestASilentNetworkIsSaidBeforeItsConnectionIsGivenUp(t *testing.T) {
 
 func TestTheIntakeEndsWithAConnectionThatIsNotMadeAgain(t *testing.T) {
 	var n network
-	q := open(t, queue.Config{URL: n.through(t, external(t)), Now: time.Now})
+	url := external(t)
+	q := open(t, queue.Config{URL: n.through(t, url), Now: time.Now})
 	ended := make(chan error, 1)
 	go func() { ended <- q.RunIntake(t.Context(), newLedger()) }()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	awaitAnswer(t, nc)
 	// On a complaint that it does not know, the client library closes for good.
 	if _, err := (*n.near.Load()).Write([]byte("-ERR 'No Such Thing'\r\n")); err != nil {
 		t.Fatal(err)
