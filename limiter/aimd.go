@@ -37,7 +37,6 @@ type pacer struct {
 	answers int
 	bucket  *rate.Limiter // nil before the first refusal
 	perSec  float64       // 0 until measured
-	least   float64       // below which it is not set
 	ceiling float64       // the rate that was last refused
 	spare   int           // tokens that came back unused
 
@@ -114,7 +113,7 @@ func (p *pacer) resume(now time.Time) {
 }
 
 func (p *pacer) set(now time.Time, perSec float64) {
-	p.perSec = max(perSec, slowest, p.least)
+	p.perSec = max(perSec, slowest)
 	// A burst makes up for the granularity of timers.
 	burst := max(1, int(p.perSec/50))
 	if p.bucket == nil {

@@ -70,7 +70,6 @@ type Limiter struct {
 	win    window
 	lev    level
 	pace   pacer
-	braked bool // pace leads beside win or lev: another limit refuses, too
 	odd    oddities
 }
 
@@ -193,9 +192,6 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 		seq:     t.seq, out: l.held + l.flying, overlap: l.seq - t.answered,
 	}
 	l.odd.sift(&s, &l.clock)
-	if l.win.elsewhere(&s, &l.clock) {
-		s.refused, s.elsewhere = false, true
-	}
 	if !s.reported() {
 		return s
 	}
@@ -203,7 +199,7 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 	switch {
 	case s.refused:
 		s.Remaining = 0
-	case l.before && !s.elsewhere:
+	case l.before:
 		s.Remaining = max(s.Remaining-1, 0)
 	}
 	return s
@@ -250,9 +246,9 @@ func (l *Limiter) Parked(now time.Time) bool {
 	case now.Before(l.parked):
 		return true
 	case l.windowed():
-		return l.win.parked() || l.halted(now)
+		return l.win.parked()
 	case l.refilling():
-		return l.lev.parked(now) || l.halted(now)
+		return l.lev.parked(now)
 	}
 	return now.Before(l.pace.until)
 }
@@ -268,11 +264,9 @@ func (l *Limiter) refilling() bool {
 func (l *Limiter) room(d demand) (int, time.Time) {
 	switch {
 	case l.windowed():
-		n, next := l.win.room(d)
-		return l.brakedRoom(d, n, next)
+		return l.win.room(d)
 	case l.refilling():
-		n, next := l.lev.room(d)
-		return l.brakedRoom(d, n, next)
+		return l.lev.room(d)
 	}
 	return l.pace.room(d)
 }
@@ -318,10 +312,8 @@ func (l *Limiter) learn(s sample) {
 	if s.success {
 		l.win.kind.heard(s.reported())
 	}
-	if s.refused || s.elsewhere {
-		l.lev.history.drop(s.seq)
-	}
 	if s.refused {
+		l.lev.history.drop(s.seq)
 		l.lev.refused(s)
 	}
 	led, told := l.refilling(), l.win.rate()
@@ -335,9 +327,9 @@ func (l *Limiter) learn(s sample) {
 	switch {
 	case l.windowed():
 		l.measureRivals()
-		l.brake(s)
+		l.pace.leads = false
 	case l.refilling():
-		l.brake(s)
+		l.pace.leads = false
 		if !led {
 			l.lev.lead()
 		}
@@ -352,8 +344,7 @@ func (l *Limiter) tryPace(s sample, told float64) {
 	if !l.pace.leads {
 		l.pace.lead(s.received, told)
 	}
-	l.braked, l.pace.least = false, 0
-	if s.refused || s.elsewhere {
+	if s.refused {
 		l.pace.refused(s.sent, s.received, s.RetryAfter)
 	} else {
 		l.pace.admitted(s.sent, s.received, l.cfg.MaxInFlight)

@@ -21,10 +21,6 @@ type Scenario struct {
 	Window time.Duration
 	// Tiers change the limit while the scenario runs.
 	Tiers []Tier
-	// PerSecond is another limit beside the first, of so many requests in each
-	// second. Only its 429s tell of it, which show what the first has left and
-	// name its own retry_after; 0 means none.
-	PerSecond int
 	// RivalRate is how many requests per second another client makes, at
 	// random, which the same limit counts; 0 means none.
 	RivalRate float64
@@ -154,7 +150,7 @@ func (s Scenario) Validate() error {
 	for _, n := range []struct {
 		name  string
 		value int
-	}{{"MaxInFlight", s.MaxInFlight}, {"PerSecond", s.PerSecond}, {"HighMost", s.HighMost}, {"Backlog", s.Backlog}, {"Burst", s.Burst}} {
+	}{{"MaxInFlight", s.MaxInFlight}, {"HighMost", s.HighMost}, {"Backlog", s.Backlog}, {"Burst", s.Burst}} {
 		check(n.value >= 0, "%s %d: must not be negative", n.name, n.value)
 	}
 	return errors.Join(faults...)
