@@ -21,8 +21,9 @@ import (
 	"weir/queue"
 )
 
-// patience ends a test that would hang.
-const patience = 20 * time.Second
+// patience ends a test that would hang. It is longer than the 20 s after which a
+// pull that nobody answers any more is given up.
+const patience = time.Minute
 
 func deadline(t testing.TB) context.Context {
 	t.Helper()
