@@ -69,7 +69,8 @@ func (t *tx) claim(epoch int64, scope string, ref outbox.Ref, repeatFor time.Dur
 	c.Traceparent = traceparent.String
 	c.CreatedAt, c.DueAt, c.ExpiresAt = created.Time, due.Time, expires.Time
 	c.FirstAttemptAt, c.AmbiguousAt = firstAttempt.Time, ambiguous.Time
-	// Without one, a restore has marked the row: its attempt is taken to have gone here.
+	// Without one, a restore has marked the row, or a person takes the risk of a
+	// second effect: its attempt is taken to have gone here.
 	if !c.AmbiguousAt.IsZero() && ambiguousScope.Valid {
 		c.Scope = ambiguousScope.String
 	}

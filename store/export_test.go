@@ -81,3 +81,6 @@ func (s *Store) KeepSearching(ctx context.Context) error {
 	}
 	return nil
 }
+
+// SettleDeadlines is one round of RunDeadlines.
+func (s *Store) SettleDeadlines(ctx context.Context) error { return s.settleDeadlines(ctx) }

@@ -67,7 +67,7 @@ func retry(deadline time.Time) action {
 			}
 			return nil
 		},
-		apply: func(tx *tx, m *operated) error { return tx.restart(m, m.deadline(deadline)) },
+		apply: func(tx *tx, m *operated) error { return tx.restart(m, m.deadline(deadline), false) },
 	}
 }
 
@@ -85,13 +85,15 @@ const (
 
 // Resolve settles what weir could not know of an unknown message. messageID
 // is the API's, if the person knows it. With MayDuplicate a deadline that has
-// passed no longer counts. It returns ErrNotFound, ErrPurged or ErrState.
+// passed no longer counts, and the message still counts as possibly sent: it may
+// be repeated for a key's lifetime from now on, wherever its account is today.
+// It returns ErrNotFound, ErrPurged or ErrState.
 func (s *Store) Resolve(ctx context.Context, key string, r Resolution, messageID string) (outbox.State, error) {
 	return s.operate(ctx, key, action{verb: "resolve", takes: []outbox.State{outbox.Unknown}, apply: func(tx *tx, m *operated) error {
 		var next outbox.State
 		switch r {
 		case MayDuplicate:
-			return tx.restart(m, m.deadlineAhead(tx.now))
+			return tx.restart(m, m.deadlineAhead(tx.now), true)
 		case WasSent:
 			next = outbox.Sent
 		case WasNotSent:
@@ -199,15 +201,16 @@ func (m *operated) scan(row interface{ Scan(...any) error }) error {
 }
 
 // restart makes a settled message pending as if it were new: it waits for its
-// send_at again. Its attempts stay on record, but no longer count.
-func (t *tx) restart(m *operated, deadline time.Time) error {
+// send_at again. Its attempts stay on record, but no longer count. If one of them
+// maybe took effect, no refusal, deadline or cancellation proves that nothing was sent.
+func (t *tx) restart(m *operated, deadline time.Time, maybe bool) error {
 	_, err := t.query(`
 		UPDATE messages SET
 			state = 'pending', generation = generation + 1, attempts = 0,
 			due_at = max(?2, coalesce(send_at, 0)), expires_at = ?3, updated_at = ?2, settled_at = NULL,
-			first_attempt_at = NULL, ambiguous_at = NULL, scope = NULL,
+			first_attempt_at = NULL, ambiguous_at = iif(?4, ?2, NULL), scope = NULL,
 			http_status = NULL, error_code = NULL, error_message = NULL
-		WHERE id = ?1`).Exec(m.id, t.now, millis(deadline))
+		WHERE id = ?1`).Exec(m.id, t.now, millis(deadline), maybe)
 	if err == nil {
 		t.arrive(m.place)
 	}

@@ -238,6 +238,76 @@ func TestADeadlineThatHasPassedDoesNotStopADuplicateThatIsWanted(t *testing.T) {
 	}
 }
 
+func TestWhatMayBeSentTwiceIsNeverSaidToBeSurelyUnsent(t *testing.T) {
+	resolved := func(t *testing.T, expires time.Time) *desk {
+		d := newDesk(t)
+		m := message("x")
+		m.ExpiresAt = expires
+		d.put(m)
+		d.record(d.claim("x"), answer(0), lost)
+		d.Add(policy.KeyLifetime) // too late to repeat it, but for a person's word
+		_, err := d.Resolve(t.Context(), "x", store.MayDuplicate, "")
+		must(t, err)
+		return d
+	}
+	for name, end := range map[string]func(*desk){
+		"canceled": func(d *desk) {
+			_, err := d.Cancel(d.t.Context(), "x")
+			must(d.t, err)
+		},
+		"canceled after an attempt that was refused for the limit": func(d *desk) {
+			d.record(d.claim("x"), answer(429), throttled)
+			_, err := d.Cancel(d.t.Context(), "x")
+			must(d.t, err)
+		},
+		"its deadline passes": func(d *desk) { d.settleOverdue(time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := resolved(t, start.Add(policy.KeyLifetime+time.Hour))
+			end(d)
+			if state := d.row("x").State; state != "unknown" {
+				t.Errorf("it is %s", state)
+			}
+		})
+	}
+	t.Run("its key's lifetime passes, counted from the person's word", func(t *testing.T) {
+		d := resolved(t, time.Time{})
+		d.settleOverdue(policy.RepeatFor() - time.Minute)
+		if state := d.row("x").State; state != "pending" {
+			t.Errorf("a minute before that it is %s", state)
+		}
+		d.settleOverdue(time.Minute)
+		if state := d.row("x").State; state != "unknown" {
+			t.Errorf("it is %s", state)
+		}
+	})
+	t.Run("erased", func(t *testing.T) {
+		d := resolved(t, time.Time{})
+		if found, erased := d.erase(store.Whose{Key: "x"}); len(found.Unknown) != 1 || erased.Messages != 0 {
+			t.Errorf("found %+v, erased %+v; want it left for a person", found, erased)
+		}
+	})
+	t.Run("claimed", func(t *testing.T) {
+		d := resolved(t, time.Time{})
+		// Where its first attempt went is not in the way.
+		if moved, err := d.SettleMoved(t.Context(), map[string]string{"default": "there"}); err != nil || moved != 0 {
+			t.Errorf("%d messages are settled as those of another API (%v)", moved, err)
+		}
+		claims, err := d.Claim(t.Context(), "there", []outbox.Ref{d.ref("x")})
+		must(t, err)
+		if len(claims) != 1 || claims[0].Scope != "there" || !claims[0].AmbiguousAt.Equal(d.Now()) || !claims[0].FirstAttemptAt.IsZero() {
+			t.Errorf("claimed %+v, want it for today's API, as possibly sent from now on", claims)
+		}
+	})
+}
+
+// settleOverdue lets time pass and the deadlines be looked at.
+func (d *desk) settleOverdue(span time.Duration) {
+	d.t.Helper()
+	d.Add(span)
+	must(d.t, d.SettleDeadlines(d.t.Context()))
+}
+
 func TestAnOperatorsGateStandsUntilItIsResumed(t *testing.T) {
 	d := newDesk(t)
 	held := dispatcher.Gate{

@@ -165,3 +165,25 @@ func TestWhatTheAPIRefusesFailsAndIsSentOnceAPersonRetriesIt(t *testing.T) {
 	r.awaitState(outbox.Sent, 2)
 	r.wantSent("good", "bad")
 }
+
+func TestAMessageThatMayBeSentTwiceIsSentIfTheAPINamesItAndElseUnknown(t *testing.T) {
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{Faults: []sandbox.Fault{
+		{Kind: sandbox.CutAfter, KeyPrefix: "effect"}, {Kind: sandbox.CutBefore, KeyPrefix: "none"},
+	}})
+	r.env["WEIR_SETTLE_WAIT"] = "1h" // so that a person is sooner
+	r.serve()
+	r.send(envelope("effect", rcsBody), envelope("none", rcsBody))
+	r.awaitState(outbox.Retrying, 2)
+	r.api.SetFaults(sandbox.Fault{Kind: sandbox.Kind409})
+	for _, key := range []string{"effect", "none"} {
+		r.do("messages", "cancel", key)
+		r.do("messages", "resolve", key, "--may-duplicate")
+	}
+	r.awaitState(outbox.Sent, 1)
+	r.awaitState(outbox.Unknown, 1)
+	rows := r.messages()
+	if got, want := rows["effect"], r.api.Keys("")["effect"].MessageID; got.State != string(outbox.Sent) || shown(got.MessageID) != want {
+		t.Errorf("what took effect as %s is %s with message id %s", want, got.State, shown(got.MessageID))
+	}
+}
