@@ -201,3 +201,73 @@ func TestAClaimThatDiesAfterTheClockWasSetBackDoesNotBeginInTheFuture(t *testing
 		})
 	}
 }
+
+func TestTheTimesOfAClockThatWasAheadHoldNothingBackAndProveNothing(t *testing.T) {
+	const ahead = 5 * time.Hour
+	d := openDesk(t, t.TempDir(), &clock{now: start})
+	d.ambiguous(message("maybe before that"))
+	d.Add(ahead)
+	asked, far := message("asked"), message("far")
+	asked.SendAt = d.Now().Add(30 * time.Minute)
+	d.put(message("fresh"), message("retry"), message("left"), asked, far)
+	d.record(d.claim("retry"), answer(0), dispatcher.Judgement{
+		Verdict: dispatcher.NeverLeft, State: outbox.Retrying, Counted: true, DueAt: d.Now().Add(time.Minute),
+	})
+	d.ambiguous(message("maybe"))
+	d.claim("left")
+	d.exec(`UPDATE messages SET id = id + 12000 WHERE idempotency_key = 'far'`) // beyond what one commit takes
+	d.exec(`INSERT INTO meta VALUES ('last_seen_at', ?)`, d.Now().UnixMilli())
+	must(t, d.Close())
+	d.Add(time.Minute - ahead)
+	d = openDesk(t, d.dir, d.clock)
+	if n, err := d.Recover(t.Context(), policy); err != nil || n != 1 {
+		t.Fatalf("recovered %d (%v), want 1", n, err)
+	}
+	d.Add(2 * policy.SettleWait)
+	if claims := d.claims(d.ref("fresh")); len(claims) != 0 {
+		t.Fatal("the test shows nothing: what the wrong clock set is due")
+	}
+	must(t, d.SeeAgain(t.Context()))
+	for _, key := range []string{"fresh", "retry", "far"} {
+		if c := d.claim(key); c.FirstAttemptAt.After(d.Now()) {
+			t.Errorf("%s has its first attempt at %v, now it is %v", key, c.FirstAttemptAt, d.Now())
+		}
+	}
+	for _, key := range []string{"maybe before that", "maybe", "left"} {
+		if m := d.row(key); m.State != "unknown" || m.SettledAt == nil || m.ErrorMessage == nil {
+			t.Errorf("%s may be repeated although nobody knows how old its key is: %+v", key, m)
+		}
+	}
+	if told := d.events.take(); len(told) != 3 {
+		t.Errorf("told of %+v, want the three that are unknown", told)
+	}
+	if due := d.row("asked").DueAt; due != iso(asked.SendAt) {
+		t.Errorf("send_at has become %s, want %s", due, iso(asked.SendAt))
+	}
+	if seen, err := d.LastSeen(t.Context()); err != nil || !seen.Equal(d.Now()) {
+		t.Errorf("last seen %v (%v), now %v", seen, err, d.Now())
+	}
+}
+
+func TestWhatWaitsIsLeftAloneWhenTheLastTimeSeenHasPassed(t *testing.T) {
+	d := openDesk(t, t.TempDir(), &clock{now: start})
+	d.put(message("retry"))
+	d.record(d.claim("retry"), answer(0), cutAt(d.Now().Add(time.Minute)))
+	d.exec(`INSERT INTO meta VALUES ('last_seen_at', ?)`, d.Now().UnixMilli())
+	must(t, d.SeeAgain(t.Context()))
+	if m := d.row("retry"); m.State != "retrying" || m.DueAt != iso(start.Add(time.Minute)) {
+		t.Errorf("the row is %+v", m)
+	}
+}
+
+func TestWhatAWrongClockHadDelayedIsFedAtOnceWhenAPersonKnowsTheTime(t *testing.T) {
+	feeding(t, func(d *desk) {
+		d.put(message("x"))
+		d.exec(`UPDATE messages SET due_at = due_at + 3600000`)
+		d.exec(`INSERT INTO meta VALUES ('last_seen_at', ?)`, d.Now().Add(2*time.Hour).UnixMilli())
+	}, func(t *testing.T, d *fedDesk) {
+		d.expect("before")
+		must(t, d.SeeAgain(t.Context()))
+		d.expect("now", "x")
+	})
+}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// rebaseRows is how many rows one commit of Rebase looks at.
+// rebaseRows is how many rows one commit of Rebase or SeeAgain looks at.
 const rebaseRows = 5000
 
 // Rebase moves the times in unsettled rows by the step that the clock has just
@@ -21,23 +21,11 @@ const rebaseRows = 5000
 // stood still, and the API has gone on forgetting meanwhile. Of a claim, which
 // may die with the daemon, that is updated_at.
 func (s *Store) Rebase(ctx context.Context, since, was time.Time, step time.Duration) error {
-	s.shown.mu.Lock()
-	s.shown.buckets = nil // so that everything is counted and shown anew
-	s.shown.mu.Unlock()
-	last := int64(0)
-	for more := true; more; {
-		err := s.writer.do(ctx, func(tx *tx) (err error) {
-			next := last + rebaseRows
-			more, err = tx.rebase(last, next, since.UnixMilli(), was.UnixMilli(), step.Milliseconds())
-			if err == nil && !more {
-				err = tx.see(tx.now)
-			}
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("store: following a step of the clock: %w", err)
-		}
-		last += rebaseRows
+	err := s.restamp(ctx, func(tx *tx, last, next int64) error {
+		return tx.rebase(last, next, since.UnixMilli(), was.UnixMilli(), step.Milliseconds())
+	})
+	if err != nil {
+		return fmt.Errorf("store: following a step of the clock: %w", err)
 	}
 	if f := s.feed.Load(); f != nil {
 		f.rebase(step)
@@ -45,12 +33,40 @@ func (s *Store) Rebase(ctx context.Context, since, was time.Time, step time.Dura
 	return nil
 }
 
-// rebase moves the rows behind last up to next. It reports whether there are
-// rows behind those.
-func (t *tx) rebase(last, next, since, was, step int64) (more bool, err error) {
+// restamp calls do for the rows behind last up to next, for all rows in turn, a
+// commit each, and makes now the last time seen with the last of them.
+func (s *Store) restamp(ctx context.Context, do func(tx *tx, last, next int64) error) error {
+	s.shown.mu.Lock()
+	s.shown.buckets = nil // so that everything is counted and shown anew
+	s.shown.mu.Unlock()
+	last := int64(0)
+	for more := true; more; last += rebaseRows {
+		err := s.writer.do(ctx, func(tx *tx) error {
+			next := last + rebaseRows
+			if err := do(tx, last, next); err != nil {
+				return err
+			}
+			var latest int64
+			if err := tx.query(`SELECT coalesce(max(id), 0) FROM messages`).QueryRow().Scan(&latest); err != nil {
+				return err
+			}
+			if more = latest > next; more {
+				return nil
+			}
+			return tx.see(tx.now)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rebase moves the rows behind last up to next.
+func (t *tx) rebase(last, next, since, was, step int64) error {
 	// A wait that has ended needs no moving, on neither clock. Nor does what was
 	// written since the step, by weir send before this process noticed, or by us.
-	_, err = t.query(`
+	_, err := t.query(`
 		UPDATE messages SET
 			due_at           = iif(due_at > min(?4, ?4 + ?5) AND (send_at IS NULL OR due_at <> send_at)
 			                       AND updated_at <= ?4 AND updated_at NOT BETWEEN ?4 + ?5 AND ?6, due_at + ?5, due_at),
@@ -59,12 +75,7 @@ func (t *tx) rebase(last, next, since, was, step int64) (more bool, err error) {
 			updated_at       = iif(state = 'sending' AND updated_at BETWEEN ?3 AND ?4, updated_at + min(?5, 0), updated_at)
 		WHERE id > ?1 AND id <= ?2 AND (state = 'pending' OR state = 'retrying' OR state = 'sending')`).
 		Exec(last, next, since, was, step, t.now)
-	if err == nil {
-		var latest int64
-		err = t.query(`SELECT coalesce(max(id), 0) FROM messages`).QueryRow().Scan(&latest)
-		more = latest > next
-	}
-	return more, err
+	return err
 }
 
 // rebase moves what the feed remembers, and has it look everywhere.
@@ -93,14 +104,49 @@ func (s *Store) LastSeen(ctx context.Context) (time.Time, error) {
 	return seen.Time, nil
 }
 
-// SeeAgain makes now the last time seen, although that may have been later: a
-// person has said that it is right.
+// SeeAgain makes now the last time seen. If that was later, a person has said
+// that now is right: the clock was ahead before, since when and by how much nobody
+// knows. So what waits for a time that it set is due now, but for what a producer
+// has asked for, and what may have been sent becomes unknown: its key is older
+// than it looks. No row may be claimed meanwhile.
 func (s *Store) SeeAgain(ctx context.Context) error {
-	err := s.writer.do(ctx, func(tx *tx) error { return tx.see(tx.now) })
+	seen, err := s.LastSeen(ctx)
 	if err != nil {
-		return fmt.Errorf("store: storing the time: %w", err)
+		return err
+	}
+	if seen.After(s.cfg.Now()) {
+		err = s.restamp(ctx, (*tx).distrust)
+	} else {
+		err = s.writer.do(ctx, func(tx *tx) error { return tx.see(tx.now) })
+	}
+	if err != nil {
+		return fmt.Errorf("store: taking the time for right: %w", err)
+	}
+	if f := s.feed.Load(); f != nil {
+		f.lookEverywhere()
 	}
 	return nil
+}
+
+// distrust gives up the times that a wrong clock has left in the rows behind last
+// up to next.
+func (t *tx) distrust(last, next int64) error {
+	if err := t.settleWaiting(`
+		UPDATE messages SET
+			state = 'unknown',
+			generation = generation + 1, updated_at = ?3, settled_at = ?3,
+			error_message = 'an attempt may have been sent while the clock was wrong, and the API may have forgotten its key: repeating is not safe'
+		WHERE id > ?1 AND id <= ?2 AND ambiguous_at IS NOT NULL AND state IN ('pending', 'retrying')`+
+		returningOutcome, last, next, t.now); err != nil {
+		return err
+	}
+	_, err := t.query(`
+		UPDATE messages SET
+			due_at           = iif(send_at IS NULL OR due_at <> send_at, min(due_at, ?3), due_at),
+			first_attempt_at = min(first_attempt_at, ?3)
+		WHERE id > ?1 AND id <= ?2 AND state IN ('pending', 'retrying') AND (due_at > ?3 OR first_attempt_at > ?3)`).
+		Exec(last, next, t.now)
+	return err
 }
 
 // reach makes now the last time seen unless that was later: only Rebase and

@@ -290,6 +290,9 @@ func (d *daemon) followOperators(ctx context.Context) error {
 		default:
 		}
 		gates, err := d.store.Gates(ctx)
+		if err == nil {
+			err = d.acceptClock(ctx, gates)
+		}
 		if err != nil && ctx.Err() == nil {
 			return err
 		}

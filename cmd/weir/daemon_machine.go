@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -50,7 +51,7 @@ func (d *daemon) lookAtMachine(ctx context.Context) error {
 	}
 	hold := dispatcher.Gate{
 		Scope: d.scope(), Kind: dispatcher.Held, SetBy: dispatcher.ByClock, Since: d.now(), Until: seen,
-		Reason: fmt.Sprintf("the clock shows %s, but the last run had reached %s: nothing is sent until then; set the clock, or if it is right: weir gates resume daemon",
+		Reason: fmt.Sprintf("the clock shows %s, but the last run had reached %s: nothing is sent until then; set the clock, or if it is right: weir gates resume daemon (then what may have been sent is unknown)",
 			d.now().UTC().Format(time.RFC3339), seen.UTC().Format(time.RFC3339)),
 	}
 	// In the table before anybody can compare the two.
@@ -164,6 +165,19 @@ func (d *daemon) followClock(ctx context.Context) error {
 		return d.store.SeeAgain(ctx)
 	}
 	return nil
+}
+
+// acceptClock mends the rows once a person has taken away the hold of a start
+// that lay before the last time seen. Until it returns the hold stands for the
+// dispatcher, so that nothing goes by the times of the wrong clock.
+func (d *daemon) acceptClock(ctx context.Context, stored []dispatcher.Gate) error {
+	stands := slices.ContainsFunc(stored, func(g dispatcher.Gate) bool {
+		return g.Kind == dispatcher.Held && g.SetBy == dispatcher.ByClock
+	})
+	if stands || !d.dispatcher.Holds(d.scope(), dispatcher.ByClock) {
+		return nil
+	}
+	return d.store.SeeAgain(ctx)
 }
 
 // notice shows on the daemon's row that something is wrong, until it is called

@@ -484,8 +484,13 @@ func TestAStartBeforeTheLastTimeSeenSendsNothingUntilAPersonSaysSo(t *testing.T)
 	r := newRigAside(t, sandbox.Config{})
 	r.serve().stop()
 	overdue := strings.Replace(envelope("overdue", rcsBody), `{"idem`, `{"ttl":"1s","idem`, 1)
-	r.send(envelope("k", rcsBody), overdue)
+	r.send(envelope("k", rcsBody), overdue, envelope("maybe", rcsBody))
 	application(t, r.dir+"/weir.db", fmt.Sprintf(`INSERT OR REPLACE INTO meta VALUES ('last_seen_at', %d)`, time.Now().Add(time.Hour).UnixMilli()))
+	// As if the clock had been wrong when they came, and when one may have been sent.
+	application(t, r.dir+"/weir.db", `
+		UPDATE messages SET due_at = due_at + 3000000, created_at = created_at + 3000000, updated_at = updated_at + 3000000
+		WHERE idempotency_key = 'k'`)
+	application(t, r.dir+"/weir.db", `UPDATE messages SET state = 'retrying', ambiguous_at = due_at + 3000000 WHERE idempotency_key = 'maybe'`)
 	daemon := r.serve()
 	r.awaitDaemon("held", "the last run had reached")
 	r.awaitBucket("rcs", "held", "nothing is sent until then")
@@ -505,6 +510,10 @@ func TestAStartBeforeTheLastTimeSeenSendsNothingUntilAPersonSaysSo(t *testing.T)
 	}
 	r.awaitState(outbox.Sent, 1)
 	r.awaitState(outbox.Expired, 1)
+	r.awaitState(outbox.Unknown, 1)
+	if n := r.api.Stats().Requests; n != 1 {
+		t.Errorf("%d requests, want one: what may have been sent is not repeated", n)
+	}
 	r.awaitDaemon("running", "")
 	await(t, "the time is taken as it is", func() bool {
 		return r.ask(`SELECT value / 1000 FROM meta WHERE name = 'last_seen_at'`) <= int(time.Now().Unix())
