@@ -56,7 +56,7 @@ func TestABackupBesideADaemonIsOneWholeFileForItsOwnerOnly(t *testing.T) {
 		t.Errorf("the backup left %v, mode %v", entries, info.Mode())
 	}
 	dir := t.TempDir()
-	_, err = store.Restore(t.Context(), dir, file, d.Now(), false)
+	_, err = store.Restore(t.Context(), dir, file, d.Now(), policy.SettleWait, false)
 	must(t, err)
 	if n := openDesk(t, dir, d.clock).number(`SELECT count(*) FROM messages WHERE idempotency_key = 'before'`); n != 1 {
 		t.Error("what was there before the backup is not in it")
@@ -132,7 +132,7 @@ func TestARestoreMarksWhatMayHaveBeenSentSinceTheBackup(t *testing.T) {
 	d.Add(2 * time.Hour)
 
 	dir := t.TempDir()
-	made, err := store.Restore(t.Context(), dir, file, d.Now(), false)
+	made, err := store.Restore(t.Context(), dir, file, d.Now(), policy.SettleWait, false)
 	must(t, err)
 	if made.Messages != 7 || made.Marked != 5 || made.Later != 1 || !made.AsOf.Equal(asOf) || made.Replaced != "" {
 		t.Errorf("it says %+v", made)
@@ -145,6 +145,15 @@ func TestARestoreMarksWhatMayHaveBeenSentSinceTheBackup(t *testing.T) {
 			t.Errorf("%s may have been sent from %q on, want %q", key, got, want)
 		}
 	}
+	// A request of the daemon that was lost may still run.
+	d.Add(policy.SettleWait - time.Millisecond)
+	if claims := r.claims(r.ref("pending"), r.ref("retrying")); len(claims) != 0 {
+		t.Errorf("%+v are repeated too early", claims)
+	}
+	if got := r.row("later").DueAt; got != iso(later.SendAt) {
+		t.Errorf("what was surely not sent is due at %s", got)
+	}
+	d.Add(time.Millisecond)
 	// Under the rules for ambiguous attempts: where the account's last one went, else where it goes today.
 	if c := r.claim("pending"); c.Scope != "here" || !c.AmbiguousAt.Equal(asOf) {
 		t.Errorf("claimed as %+v", c)
@@ -167,7 +176,7 @@ func TestARestoreBeginsAnEpochAboveAllThatWere(t *testing.T) {
 	last := d.Epoch()
 	must(t, d.Close())
 	must(t, d.db.Close())
-	_, err := store.Restore(t.Context(), d.dir, file, d.Now(), true)
+	_, err := store.Restore(t.Context(), d.dir, file, d.Now(), policy.SettleWait, true)
 	must(t, err)
 	if epoch := openDesk(t, d.dir, d.clock).Epoch(); epoch <= last+1 {
 		t.Errorf("the epoch after epoch %d and a restore is %d", last, epoch)
@@ -179,33 +188,33 @@ func TestARestoreSetsAsideWhatIsThereAndOnlyIfItIsToldTo(t *testing.T) {
 	d.put(message("old"))
 	file := d.backup()
 	d.put(message("new"))
-	if _, err := store.Restore(t.Context(), d.dir, file, d.Now(), true); !errors.Is(err, store.ErrInUse) {
+	if _, err := store.Restore(t.Context(), d.dir, file, d.Now(), policy.SettleWait, true); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("beside a daemon: %v", err)
 	}
 	must(t, d.Close())
 	before := contents(t, d.dir)
-	if _, err := store.Restore(t.Context(), d.dir, file, d.Now(), false); !errors.Is(err, store.ErrExists) {
+	if _, err := store.Restore(t.Context(), d.dir, file, d.Now(), policy.SettleWait, false); !errors.Is(err, store.ErrExists) {
 		t.Errorf("over a database: %v", err)
 	}
 	reader, err := d.db.Begin() // another program has it open
 	must(t, err)
 	_, err = reader.Query(`SELECT * FROM messages`)
 	must(t, err)
-	if _, err := store.Restore(t.Context(), d.dir, file, d.Now(), true); !errors.Is(err, store.ErrInUse) {
+	if _, err := store.Restore(t.Context(), d.dir, file, d.Now(), policy.SettleWait, true); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("beside a command: %v", err)
 	}
 	must(t, errors.Join(reader.Rollback(), d.db.Close()))
 	lock, err := os.Open(filepath.Join(d.dir, "weir.lock")) // a daemon that is just starting
 	must(t, err)
 	must(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
-	if _, err := store.Restore(t.Context(), d.dir, file, d.Now(), true); !errors.Is(err, store.ErrInUse) {
+	if _, err := store.Restore(t.Context(), d.dir, file, d.Now(), policy.SettleWait, true); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("beside a daemon that holds the lock only: %v", err)
 	}
 	must(t, lock.Close())
 	if after := contents(t, d.dir); !maps.Equal(before, after) {
 		t.Error("a restore that was refused changed the directory")
 	}
-	made, err := store.Restore(t.Context(), d.dir, file, d.Now(), true)
+	made, err := store.Restore(t.Context(), d.dir, file, d.Now(), policy.SettleWait, true)
 	must(t, err)
 	r := openDesk(t, d.dir, d.clock)
 	if _, err := r.Message(t.Context(), "new"); !errors.Is(err, store.ErrNotFound) || r.row("old").State != "pending" {
@@ -225,12 +234,12 @@ func TestARestoreThatDiedAfterSettingAsideCanBeRunAgainAtOnce(t *testing.T) {
 	file := d.backup()
 	now := d.Now()
 	must(t, errors.Join(d.Close(), d.db.Close()))
-	first, err := store.Restore(t.Context(), d.dir, file, now, true)
+	first, err := store.Restore(t.Context(), d.dir, file, now, policy.SettleWait, true)
 	must(t, err)
 	aside := filepath.Base(first.Replaced)
 	before := contents(t, d.dir)[aside]
 	must(t, os.Link(filepath.Join(d.dir, "weir.db"), first.Replaced+"-2")) // a second one died here
-	second, err := store.Restore(t.Context(), d.dir, file, now, true)
+	second, err := store.Restore(t.Context(), d.dir, file, now, policy.SettleWait, true)
 	if err != nil || second.Replaced != first.Replaced+"-2" {
 		t.Errorf("the database is aside as %s: %v", second.Replaced, err)
 	}
@@ -247,7 +256,7 @@ func TestALogThatABrokenDatabaseLeftIsNotTakenForTheRestoredOnes(t *testing.T) {
 	leave(t, dir, `DELETE FROM messages`)
 	must(t, os.Truncate(filepath.Join(dir, "weir.db"), 5000)) // damaged beyond reading
 	must(t, os.WriteFile(filepath.Join(dir, "weir.db"), bytes.Repeat([]byte("x"), 5000), 0o600))
-	made, err := store.Restore(t.Context(), dir, file, d.Now(), true)
+	made, err := store.Restore(t.Context(), dir, file, d.Now(), policy.SettleWait, true)
 	must(t, err)
 	if r := openDesk(t, dir, d.clock); r.row("x").State != "pending" || r.number(`SELECT count(*) FROM messages`) != 1 {
 		t.Error("the restored database is not the backup")
@@ -295,7 +304,7 @@ func TestWhatIsNoWholeBackupIsNotRestored(t *testing.T) {
 		{"nothing", filepath.Join(t.TempDir(), "no"), os.ErrNotExist},
 	} {
 		dir := filepath.Join(t.TempDir(), "data")
-		if _, err := store.Restore(t.Context(), dir, test.file, d.Now(), false); !errors.Is(err, test.want) {
+		if _, err := store.Restore(t.Context(), dir, test.file, d.Now(), policy.SettleWait, false); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, err, test.want)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "weir.db")); err == nil {

@@ -34,12 +34,13 @@ type Restored struct {
 
 // Restore puts a backup in the place of the database in dir, while no daemon
 // runs. What waited in the backup may have been sent since: it is marked as
-// such, and judged by the rules for attempts that may have had an effect. A
-// database that is there is set aside, and only if replace says so. The backup
-// itself is not written to, and until the last step neither is the directory's
-// database. It returns ErrInUse, ErrExists, ErrCorrupt or ErrNewer, or what Open
-// returns for a directory that it does not take.
-func Restore(ctx context.Context, dir, file string, now time.Time, replace bool) (r Restored, err error) {
+// such, judged by the rules for attempts that may have had an effect, and due no
+// sooner than settle from now: a request of the daemon that was lost may still
+// run. A database that is there is set aside, and only if replace says so. The
+// backup itself is not written to, and until the last step neither is the
+// directory's database. It returns ErrInUse, ErrExists, ErrCorrupt or ErrNewer,
+// or what Open returns for a directory that it does not take.
+func Restore(ctx context.Context, dir, file string, now time.Time, settle time.Duration, replace bool) (r Restored, err error) {
 	if err := checkBackup(ctx, file); err != nil {
 		return r, err
 	}
@@ -73,7 +74,7 @@ func Restore(ctx context.Context, dir, file string, now time.Time, replace bool)
 	if err != nil {
 		return r, err
 	}
-	if err := r.mark(ctx, fresh, epoch, now); err != nil {
+	if err := r.mark(ctx, fresh, epoch, now, settle); err != nil {
 		return r, fmt.Errorf("store: preparing the backup: %w", err)
 	}
 	point.Hit(point.RestoreMarked)
@@ -203,7 +204,7 @@ func asideName(path string, now time.Time) string {
 
 // mark brings a copy of the backup up to date and notes what may have happened
 // since the backup was made.
-func (r *Restored) mark(ctx context.Context, path string, oldEpoch int64, now time.Time) error {
+func (r *Restored) mark(ctx context.Context, path string, oldEpoch int64, now time.Time, settle time.Duration) error {
 	return withSQL(path, copyPragmas, func(db *sqlx.DB) error {
 		if err := (&migrator{db: db}).upgrade(ctx); err != nil {
 			return err
@@ -222,8 +223,11 @@ func (r *Restored) mark(ctx context.Context, path string, oldEpoch int64, now ti
 			return err
 		}
 		r.AsOf = time.UnixMilli(asOf)
-		for _, step := range []func(context.Context, *sqlx.Tx, time.Time) error{r.markUnsettled, r.takeScopes, r.count} {
-			if err := step(ctx, tx, now); err != nil {
+		if err := r.markUnsettled(ctx, tx, now, settle); err != nil {
+			return err
+		}
+		for _, step := range []func(context.Context, *sqlx.Tx) error{r.takeScopes, r.count} {
+			if err := step(ctx, tx); err != nil {
 				return err
 			}
 		}
@@ -243,10 +247,13 @@ func (r *Restored) mark(ctx context.Context, path string, oldEpoch int64, now ti
 // markUnsettled notes that an attempt may have been made from the backup on; for
 // what was claimed by then, from its claim on, which the next start judges. What
 // is not due yet cannot have been sent.
-func (r *Restored) markUnsettled(ctx context.Context, tx *sqlx.Tx, now time.Time) error {
+func (r *Restored) markUnsettled(ctx context.Context, tx *sqlx.Tx, now time.Time, settle time.Duration) error {
 	result, err := tx.ExecContext(ctx, `
-		UPDATE messages SET ambiguous_at = coalesce(ambiguous_at, iif(state = 'sending', updated_at, ?1))
-		WHERE settled_at IS NULL AND (state = 'sending' OR due_at <= ?2)`, r.AsOf.UnixMilli(), now.Add(dueMargin).UnixMilli())
+		UPDATE messages SET
+			ambiguous_at = coalesce(ambiguous_at, iif(state = 'sending', updated_at, ?1)),
+			due_at       = max(due_at, ?3)
+		WHERE settled_at IS NULL AND (state = 'sending' OR due_at <= ?2)`,
+		r.AsOf.UnixMilli(), now.Add(dueMargin).UnixMilli(), now.Add(settle).UnixMilli())
 	if err != nil {
 		return err
 	}
@@ -256,7 +263,7 @@ func (r *Restored) markUnsettled(ctx context.Context, tx *sqlx.Tx, now time.Time
 
 // takeScopes notes where those attempts would have gone: where the account's
 // latest one did. Where it had none, its API is taken to be today's.
-func (r *Restored) takeScopes(ctx context.Context, tx *sqlx.Tx, _ time.Time) error {
+func (r *Restored) takeScopes(ctx context.Context, tx *sqlx.Tx) error {
 	var accounts []string
 	if err := tx.SelectContext(ctx, &accounts, `
 		SELECT DISTINCT account FROM messages
@@ -285,7 +292,7 @@ func (r *Restored) takeScopes(ctx context.Context, tx *sqlx.Tx, _ time.Time) err
 	return nil
 }
 
-func (r *Restored) count(ctx context.Context, tx *sqlx.Tx, _ time.Time) error {
+func (r *Restored) count(ctx context.Context, tx *sqlx.Tx) error {
 	if err := tx.GetContext(ctx, &r.Messages, `SELECT count(*) FROM messages`); err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func newRestoreCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		made, err := store.Restore(cmd.Context(), cfg.DataDir, args[0], a.now(), replace)
+		made, err := store.Restore(cmd.Context(), cfg.DataDir, args[0], a.now(), cfg.SettleWait, replace)
 		if errors.Is(err, store.ErrExists) {
 			return fmt.Errorf("%w; with --replace it is set aside, and what it alone knows is no longer known to weir", err)
 		}
