@@ -52,15 +52,14 @@ func (w *window) elsewhere(a *sample, c *offset) bool {
 	return left > a.overlap && end.Sub(a.received) > a.RetryAfter+early
 }
 
-// brake minds a limit that refuses beside the one that answers tell of, such as one per second
-// beside one per hour. Nothing tells of it but its 429s.
+// brake minds a limit that refuses beside the one that answers tell of, such as
+// one per second beside one per hour. Nothing tells of it but its 429s.
 //
 // Each is waited out. A second one soon after begins to count turns, of the time
 // from the end of one wait to the end of the next: in a turn no more go than the
-// last one that was refused has admitted. A limit refuses after as many each
-// time: the more often it does, the rarer a turn tries for more. Where chance
-// refuses the figures differ, each turn tries, and what is tried doubles while it
-// passes: so a storm is forgotten within seconds.
+// last one that was refused has admitted. A limit refuses the trial of more each
+// time, and nothing else: trials grow rare. Chance refuses other turns, too: so
+// each second one tries for more, and for twice as much while that passes.
 type brake struct {
 	span  time.Duration // of a turn; 0: there is no such limit
 	until time.Time     // nothing goes before
