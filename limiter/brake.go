@@ -156,15 +156,7 @@ func (b *brake) roll(now time.Time, longest time.Duration) {
 	case b.met && b.admitted == 0:
 		// The wait was too short, which tells nothing of the limit.
 	case b.met:
-		switch {
-		case diff(b.admitted, b.base) > b.base/8:
-			b.patience = 1
-		case b.used > b.base:
-			b.patience = min(2*b.patience, mostPatience)
-		default:
-			b.patience = max(b.patience/4, 1)
-		}
-		b.base, b.step, b.rest = b.admitted, 1, b.patience
+		b.learn()
 		b.span = min(b.until.Sub(b.began), longest)
 	case b.used < b.most():
 		// More was not wanted.
@@ -175,6 +167,19 @@ func (b *brake) roll(now time.Time, longest time.Duration) {
 		b.step *= 2
 	}
 	b.began, b.used, b.admitted, b.met = now, 0, 0, false
+}
+
+// learn takes what the turn has admitted for what the limit does.
+func (b *brake) learn() {
+	switch {
+	case diff(b.admitted, b.base) > b.base/8:
+		b.patience = 1
+	case b.used > b.base: // after as many as before
+		b.patience = min(2*b.patience, mostPatience)
+	default: // by chance, as it seems
+		b.patience = max(b.patience/4, 1)
+	}
+	b.base, b.step, b.rest = b.admitted, 1, b.patience
 }
 
 // braked is what is left of n until next by the limit that is not told.
