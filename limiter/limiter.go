@@ -70,6 +70,7 @@ type Limiter struct {
 	win    window
 	lev    level
 	pace   pacer
+	brake  brake // beside win and lev
 	odd    oddities
 }
 
@@ -192,6 +193,9 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 		seq:     t.seq, out: l.held + l.flying, overlap: l.seq - t.answered,
 	}
 	l.odd.sift(&s, &l.clock)
+	if l.win.elsewhere(&s, &l.clock) {
+		s.refused, s.elsewhere = false, true
+	}
 	if !s.reported() {
 		return s
 	}
@@ -199,7 +203,7 @@ func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
 	switch {
 	case s.refused:
 		s.Remaining = 0
-	case l.before:
+	case l.before && !s.elsewhere:
 		s.Remaining = max(s.Remaining-1, 0)
 	}
 	return s
@@ -221,6 +225,7 @@ func (l *Limiter) Lost(t Ticket, now time.Time) {
 func (l *Limiter) lose(now time.Time) {
 	l.flying--
 	l.win.lose(now)
+	l.brake.giveBack(1)
 }
 
 // Unsent says that the request never left: its token is given back.
@@ -246,9 +251,9 @@ func (l *Limiter) Parked(now time.Time) bool {
 	case now.Before(l.parked):
 		return true
 	case l.windowed():
-		return l.win.parked()
+		return l.win.parked() || now.Before(l.brake.until)
 	case l.refilling():
-		return l.lev.parked(now)
+		return l.lev.parked(now) || now.Before(l.brake.until)
 	}
 	return now.Before(l.pace.until)
 }
@@ -264,9 +269,11 @@ func (l *Limiter) refilling() bool {
 func (l *Limiter) room(d demand) (int, time.Time) {
 	switch {
 	case l.windowed():
-		return l.win.room(d)
+		n, next := l.win.room(d)
+		return l.braked(d.now, n, next)
 	case l.refilling():
-		return l.lev.room(d)
+		n, next := l.lev.room(d)
+		return l.braked(d.now, n, next)
 	}
 	return l.pace.room(d)
 }
@@ -279,6 +286,7 @@ func (l *Limiter) take(now time.Time, n int) {
 	if l.windowed() {
 		l.win.take(now, n)
 	}
+	l.brake.take(n)
 	if l.pace.leads {
 		l.pace.take(now, n)
 	}
@@ -293,6 +301,7 @@ func (l *Limiter) giveBack(n int) {
 	if l.windowed() {
 		l.win.giveBack(n)
 	}
+	l.brake.giveBack(n)
 	if l.pace.leads {
 		l.pace.giveBack(n)
 	}
@@ -312,9 +321,17 @@ func (l *Limiter) learn(s sample) {
 	if s.success {
 		l.win.kind.heard(s.reported())
 	}
-	if s.refused {
+	switch {
+	case s.elsewhere:
+		l.lev.history.drop(s.seq)
+		l.brake.refused(s, &l.win)
+		s.RetryAfter = 0 // it is not the window's
+	case s.refused:
 		l.lev.history.drop(s.seq)
 		l.lev.refused(s)
+		l.brake.giveBack(1)
+	default:
+		l.brake.heard(s.sent)
 	}
 	led, told := l.refilling(), l.win.rate()
 	switch {

@@ -37,6 +37,6 @@ func (l *Limiter) advance(now time.Time) time.Time {
 // forget leaves nothing but what is under way.
 func (l *Limiter) forget(now time.Time) {
 	l.last, l.parked, l.clock, l.urgent = now, time.Time{}, offset{}, time.Time{}
-	l.win, l.lev = window{}, level{}
+	l.win, l.lev, l.brake = window{}, level{}, brake{}
 	l.pace.lead(now, 0)
 }

@@ -56,8 +56,10 @@ func (l *Limiter) state(now time.Time) State {
 	switch {
 	case l.windowed():
 		l.win.describe(&s, now)
+		l.brake.describe(&s, now)
 	case l.refilling():
 		l.lev.describe(&s, now)
+		l.brake.describe(&s, now)
 	case l.pace.blocked || l.pace.bucket != nil:
 		l.pace.describe(&s, now)
 	case l.pace.heard.IsZero() && l.flying > 0:

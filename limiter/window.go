@@ -25,6 +25,7 @@ type sample struct {
 	Headers
 	sent, received time.Time
 	refused        bool // 429
+	elsewhere      bool // 429 of another limit: it says what is left, and took nothing
 	success        bool // 2xx
 	replayed       bool // it answers an earlier request
 	seq            int  // the request's number
@@ -142,7 +143,7 @@ func (w *window) merge(a sample) {
 	}
 	if a.refused {
 		w.suppose(a)
-	} else {
+	} else if !a.elsewhere {
 		w.rivals.own++
 	}
 	w.settle(a.sent)
@@ -200,7 +201,7 @@ func (w *window) enter(a sample) {
 			w.lost = 0
 		}
 	}
-	if !a.refused {
+	if !a.refused && !a.elsewhere {
 		w.rivals.own++
 	}
 	if a.Limit != w.limit {
@@ -224,7 +225,7 @@ func (w *window) tooEarly(a sample, c *offset) {
 	if w.byLength {
 		// It has become longer: by how much the two hints tell if they agree.
 		w.atLeast = w.length + rounding<<min(max(w.trust.early-3, 0), 16)
-		if reset := c.earliest(w.reset); c.known() && reset.Sub(a.received.Add(a.RetryAfter)).Abs() <= 2*rounding {
+		if reset := c.earliest(w.reset); c.known() && reset.Sub(a.received.Add(a.RetryAfter)).Abs() <= early {
 			w.atLeast = max(w.atLeast, min(reset.Sub(w.first), farthest))
 		}
 		w.length = w.atLeast
@@ -271,6 +272,7 @@ func (w *window) longest() time.Duration {
 func (w *window) bare(a sample, c *offset) bool {
 	w.trying = false
 	switch {
+	case a.elsewhere:
 	case a.refused && w.predicted:
 		return false
 	case a.refused && w.confirmed && a.sent.Before(w.first):

@@ -21,6 +21,12 @@ type Scenario struct {
 	Window time.Duration
 	// Tiers change the limit while the scenario runs.
 	Tiers []Tier
+	// PerSecond is another limit beside the first, of so many requests in each
+	// second. Only its 429s tell of it, which show what the first has left and
+	// name its own retry_after; 0 means none.
+	PerSecond int
+	// Storm refuses some at random meanwhile.
+	Storm Storm
 	// RivalRate is how many requests per second another client makes, at
 	// random, which the same limit counts; 0 means none.
 	RivalRate float64
@@ -91,6 +97,13 @@ type Scenario struct {
 	Watch func(passed time.Duration) bool
 }
 
+// Storm refuses a Share of what arrives From a time Until another, as a server
+// or proxy with too much to do would: for a second, and without counting it.
+type Storm struct {
+	From, Until time.Duration
+	Share       float64
+}
+
 // Tier changes the limit to Limit, 1 or more, After that time.
 type Tier struct {
 	After time.Duration
@@ -138,6 +151,7 @@ func (s Scenario) Validate() error {
 	share("RivalShare", s.RivalShare)
 	share("Missing", s.Missing)
 	share("Lost", s.Lost)
+	share("Storm.Share", s.Storm.Share)
 	check(s.Tail <= 1, "Tail %v: must be 1 at most", s.Tail)
 	check(s.Reserve <= 1, "Reserve %v: must be 1 at most", s.Reserve)
 	check(s.RivalRate >= 0, "RivalRate %v: must not be negative", s.RivalRate)
@@ -150,7 +164,7 @@ func (s Scenario) Validate() error {
 	for _, n := range []struct {
 		name  string
 		value int
-	}{{"MaxInFlight", s.MaxInFlight}, {"HighMost", s.HighMost}, {"Backlog", s.Backlog}, {"Burst", s.Burst}} {
+	}{{"MaxInFlight", s.MaxInFlight}, {"PerSecond", s.PerSecond}, {"HighMost", s.HighMost}, {"Backlog", s.Backlog}, {"Burst", s.Burst}} {
 		check(n.value >= 0, "%s %d: must not be negative", n.name, n.value)
 	}
 	return errors.Join(faults...)

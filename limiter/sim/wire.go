@@ -61,7 +61,7 @@ func (w *world) receive(m message, ticket limiter.Ticket, a limiter.Answer) {
 
 // answer is what the server does with one request.
 func (w *world) answer() limiter.Answer {
-	d := w.server.Take(w.remote())
+	d := w.judge()
 	w.trace(d, false)
 	tally := &w.result.Cold
 	if w.measured() {
@@ -88,6 +88,23 @@ func (w *world) answer() limiter.Answer {
 		w.tell(h, d)
 	}
 	return limiter.Answer{Status: http.StatusOK, Headers: limiter.ParseHeaders(h, "")}
+}
+
+// judge lets a request through if both limits and the weather do.
+func (w *world) judge() Decision {
+	if storm := w.Storm; w.now >= storm.From && w.now < storm.Until && w.rnd.Float64() < storm.Share {
+		d := w.server.Peek(w.remote())
+		d.Allowed, d.Retry = false, w.remote().Add(time.Second)
+		return d
+	}
+	if w.beside != nil {
+		if b := w.beside.Take(w.remote()); !b.Allowed {
+			d := w.server.Peek(w.remote())
+			d.Allowed, d.Retry = false, b.Retry
+			return d
+		}
+	}
+	return w.server.Take(w.remote())
 }
 
 // tell puts the limit into the headers of an answer.

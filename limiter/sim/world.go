@@ -16,6 +16,7 @@ type world struct {
 	Scenario
 	policy Policy
 	server Limit
+	beside Limit // nil: none
 	rnd    *rand.Rand
 	agenda agenda
 	now    time.Duration // since epoch
@@ -28,6 +29,9 @@ type world struct {
 func Run(s Scenario, p Policy) Result {
 	s = s.withDefaults()
 	w := &world{Scenario: s, policy: p, server: s.Model.New(s.Limit, s.Window), rnd: rand.New(rand.NewPCG(s.Seed, 7))}
+	if s.PerSecond > 0 {
+		w.beside = NewWindow(s.PerSecond, time.Second, true)
+	}
 	for _, t := range s.Tiers {
 		w.in(t.After, func() { w.server.SetLimit(t.Limit) })
 	}
