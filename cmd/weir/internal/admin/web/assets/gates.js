@@ -17,6 +17,7 @@ const cures = {
   'held disk': 'Make space for the data directory; it opens by itself.',
   'held clock': 'Set the clock. If it is right and the earlier one was wrong, resume.',
   'degraded clock': 'Look at the time synchronisation. Nothing is held back.',
+  'degraded queue': 'Start NATS again. What is at hand is sent.',
   'degraded nats': 'Make space for the data directory; NATS is restarted by itself. Nothing is held back.',
   'degraded wal': 'Find who reads weir.db without an end, and end that. Nothing is held back.',
   'paused operator': 'Somebody paused it. Resume it when the cause has gone.',
