@@ -57,12 +57,15 @@ async function show() {
 
 const untilText = (iso, now) => `${clock(iso, now)} (${relative(iso, now)})`;
 
+// whatEnds says what must happen to a gate that no time ends.
+const whatEnds = (gate) => (gate.kind === 'paused' ? 'somebody resumes it' : 'its cause has gone');
+
 const columns = (now) => [
   ['Scope', (g) => bucketName(g.scope)],
   ['Gate', (g) => pill(g.kind)],
   ['Set by', (g) => g.set_by],
   ['Since', (g) => time(g.since_at, clock(g.since_at, now))],
-  ['Until', (g) => (g.until_at ? el('span', { 'data-until': g.until_at }, untilText(g.until_at, now)) : 'somebody resumes it')],
+  ['Until', (g) => (g.until_at ? el('span', { 'data-until': g.until_at }, untilText(g.until_at, now)) : whatEnds(g))],
   ['Reason', (g) => [el('p', {}, g.reason), el('p', { class: 'minor' }, cures[`${g.kind} ${g.set_by}`])]],
   ['Request id', (g) => g.request_id && copyable(g.request_id, 'request id')],
   ['Action', action],
