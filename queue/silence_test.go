@@ -137,6 +137,9 @@ func TestTheIntakeEndsWithAConnectionThatIsNotMadeAgain(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "No Such Thing") || !strings.Contains(err.Error(), "start weir again") {
 			t.Errorf("it ends with %v", err)
 		}
+		if trouble := q.Trouble(); !strings.Contains(trouble, "weir ends") {
+			t.Errorf("meanwhile it says %q", trouble)
+		}
 	case <-time.After(patience):
 		t.Fatal("it goes on without a connection")
 	}
