@@ -39,7 +39,8 @@ func (d *Dispatcher) waitAlone(x *delivery, a Answer, j *Judgement, why string) 
 
 // waitsAlone says why messages of the bucket wait by themselves, and until when
 // the first of them does; nothing if none does. One whose time has come waits for
-// its turn, or is no longer there. It needs d.mu.
+// its turn. Of one that was canceled or has expired meanwhile nobody tells the
+// dispatcher: it is shown until then. It needs d.mu.
 func (b *bucket) waitsAlone(now time.Time) (reason string, until time.Time) {
 	var first alone
 	count := 0

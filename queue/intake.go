@@ -46,9 +46,9 @@ type Ledger interface {
 // RunIntake turns what producers hand over on weir.send and weir.rpc.send into
 // messages of ledger. It returns nil when ctx ends, ErrIntakeLost when another
 // daemon took over, and another error when the connection to NATS has ended for
-// good. While ledger fails nothing from weir.send is acked
-// and the same is tried again, ever more slowly; requests are answered as
-// unavailable. It must run once at a time.
+// good. While ledger fails nothing from weir.send is acked and the same is tried
+// again, ever more slowly; requests are answered as unavailable. It must run once
+// at a time.
 func (q *Queue) RunIntake(ctx context.Context, ledger Ledger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return q.runSend(ctx, ledger) })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,8 +33,12 @@ type PublisherConfig struct {
 
 // Publisher hands envelopes over on weir.send. It is safe for concurrent use.
 type Publisher struct {
-	nc *nats.Conn
-	js jetstream.JetStream
+	cfg PublisherConfig
+
+	mu    sync.Mutex
+	nc    *nats.Conn
+	js    jetstream.JetStream // on nc
+	ended bool                // by Close
 }
 
 var _ outbox.Publisher = (*Publisher)(nil)
@@ -42,19 +47,28 @@ var _ outbox.Publisher = (*Publisher)(nil)
 // later comes back by itself; until then Publish fails. Of ctx only the deadline
 // counts, and only until Connect returns. The caller must Close.
 func Connect(ctx context.Context, cfg PublisherConfig) (*Publisher, error) {
-	url := cmp.Or(cfg.URL, nats.DefaultURL)
+	p := &Publisher{cfg: cfg}
+	if err := p.connect(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// connect sets nc and js.
+func (p *Publisher) connect(ctx context.Context) error {
+	url := cmp.Or(p.cfg.URL, nats.DefaultURL)
 	opts := append(connectionOptions(), nats.Name("weir publisher"),
 		// Publish tells what failed; the library would write it to standard error.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
-	if cfg.Token != "" {
-		opts = append(opts, nats.UserInfo(producerUser, cfg.Token))
+	if p.cfg.Token != "" {
+		opts = append(opts, nats.UserInfo(producerUser, p.cfg.Token))
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		opts = append(opts, nats.Timeout(time.Until(deadline)))
 	}
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("queue: connect to %s: %w", redacted(url), err)
+		return fmt.Errorf("queue: connect to %s: %w", redacted(url), err)
 	}
 	js, err := newJetStream(nc)
 	if err == nil {
@@ -62,9 +76,24 @@ func Connect(ctx context.Context, cfg PublisherConfig) (*Publisher, error) {
 	}
 	if err != nil {
 		nc.Close()
-		return nil, err
+		return err
 	}
-	return &Publisher{nc: nc, js: js}, nil
+	p.nc, p.js = nc, js
+	return nil
+}
+
+// stream gives JetStream on a connection that is there or comes back. One that
+// the client library has given up, as it does on a complaint of the server that
+// it does not know, is made anew.
+func (p *Publisher) stream(ctx context.Context) (jetstream.JetStream, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.nc.IsClosed() && !p.ended {
+		if err := p.connect(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return p.js, nil
 }
 
 // Publish hands payloads over in order and returns how many from the first on
@@ -77,15 +106,22 @@ func (p *Publisher) Publish(ctx context.Context, payloads [][]byte) (acked int, 
 	for i, payload := range fitting {
 		fitting[i] = payload[:min(len(payload), cutPayload)]
 	}
-	acked, err = publishInOrder(ctx, p.js, sendSubject, fitting)
+	js, err := p.stream(ctx)
+	if err != nil {
+		return 0, err
+	}
+	acked, err = publishInOrder(ctx, js, sendSubject, fitting)
 	if err != nil {
 		return acked, fmt.Errorf("queue: publish on %s: %w", sendSubject, err)
 	}
 	return acked, nil
 }
 
-// Close ends the connection.
+// Close ends the connection. Publish then fails.
 func (p *Publisher) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
 	p.nc.Close()
 	return nil
 }

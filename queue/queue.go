@@ -255,6 +255,9 @@ func (q *Queue) untilCut() <-chan struct{} {
 // Trouble is why nothing can be fetched now, for people; empty if nothing is in
 // the way.
 func (q *Queue) Trouble() string {
+	if q.nc.IsClosed() {
+		return "the connection to NATS cannot be used any more: weir ends"
+	}
 	if !q.nc.IsConnected() || q.silent.Load() {
 		return "NATS is out of reach; weir tries to reach it again all the time"
 	}

@@ -18,7 +18,13 @@ import (
 type network struct {
 	silent sync.RWMutex
 	made   atomic.Int64 // connections
-	near   atomic.Pointer[net.Conn]
+	newest atomic.Pointer[line]
+}
+
+// line is a connection that was made.
+type line struct {
+	net.Conn
+	ended chan struct{} // closed when the client has closed it
 }
 
 // through gives an address that leads to the server at url over the network.
@@ -45,8 +51,12 @@ func (n *network) through(t *testing.T, url string) string {
 				continue
 			}
 			n.made.Add(1)
-			n.near.Store(&near)
-			carriers.Go(func() { n.carry(near, far) })
+			newest := &line{near, make(chan struct{})}
+			n.newest.Store(newest)
+			carriers.Go(func() {
+				defer close(newest.ended)
+				n.carry(near, far)
+			})
 			carriers.Go(func() { n.carry(far, near) })
 		}
 	})
@@ -94,6 +104,21 @@ func TestASilentNetworkIsSaidBeforeItsConnectionIsGivenUp(t *testing.T) {
 	}
 }
 
+// complain makes the client library close the newest connection for good, as it
+// does on whatever it does not know.
+func (n *network) complain(t *testing.T) {
+	t.Helper()
+	newest := n.newest.Load()
+	if _, err := newest.Write([]byte("-ERR 'No Such Thing'\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-newest.ended:
+	case <-time.After(patience):
+		t.Fatal("the connection is not closed")
+	}
+}
+
 func TestTheIntakeEndsWithAConnectionThatIsNotMadeAgain(t *testing.T) {
 	var n network
 	url := external(t)
@@ -106,16 +131,37 @@ func TestTheIntakeEndsWithAConnectionThatIsNotMadeAgain(t *testing.T) {
 	}
 	defer nc.Close()
 	awaitAnswer(t, nc)
-	// On a complaint that it does not know, the client library closes for good.
-	if _, err := (*n.near.Load()).Write([]byte("-ERR 'No Such Thing'\r\n")); err != nil {
-		t.Fatal(err)
-	}
+	n.complain(t)
 	select {
 	case err := <-ended:
 		if err == nil || !strings.Contains(err.Error(), "No Such Thing") || !strings.Contains(err.Error(), "start weir again") {
 			t.Errorf("it ends with %v", err)
 		}
+		if trouble := q.Trouble(); !strings.Contains(trouble, "weir ends") {
+			t.Errorf("meanwhile it says %q", trouble)
+		}
 	case <-time.After(patience):
 		t.Fatal("it goes on without a connection")
+	}
+}
+
+func TestAPublisherGoesOnOverAnotherConnectionWhenItsOwnIsClosedForGood(t *testing.T) {
+	var n network
+	q := open(t, embedded(t.TempDir()))
+	p, err := queue.Connect(deadline(t), queue.PublisherConfig{URL: n.through(t, "nats://"+q.Addr())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	n.complain(t)
+	payload := [][]byte{[]byte(`{"idempotency_key":"k"}`)}
+	for range 2 {
+		if _, err := p.Publish(deadline(t), payload); err != nil || n.made.Load() != 2 {
+			t.Errorf("over connection %d: %v", n.made.Load(), err)
+		}
+	}
+	_ = p.Close()
+	if _, err := p.Publish(deadline(t), payload); err == nil || n.made.Load() != 2 {
+		t.Errorf("over connection %d, after it was closed: %v", n.made.Load(), err)
 	}
 }

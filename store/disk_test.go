@@ -246,23 +246,30 @@ func TestAnIOErrorOfACheckpointEndsTheDaemon(t *testing.T) {
 // beBrokenIn runs another test in a process of its own, which may break its disk.
 func beBrokenIn(t *testing.T, name string) {
 	t.Helper()
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+name+"$")
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run=^"+name+"$")
 	child.Env = append(os.Environ(), beBroken+"="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
-	if out, err := child.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
+	if out, err := child.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+name+" ") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
 
-func TestInAProcessWhoseFilesMayNotGrow(t *testing.T) {
-	dir := os.Getenv(beBroken)
+// breakable opens a store in a process of beBrokenIn, and skips the test in others.
+func breakable(t *testing.T) (s *store.Store, dir string) {
+	t.Helper()
+	dir = os.Getenv(beBroken)
 	if dir == "" {
 		t.Skip("only a part of another test")
 	}
 	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
 	must(t, err)
-	defer func() { _ = s.Close() }()
+	t.Cleanup(func() { _ = s.Close() })
+	return s, dir
+}
+
+func TestInAProcessWhoseFilesMayNotGrow(t *testing.T) {
+	s, _ := breakable(t)
 	breakGrowth(t, 100<<10)
-	_, err = s.Accept(t.Context(), []outbox.Message{large("a")})
+	_, err := s.Accept(t.Context(), []outbox.Message{large("a")})
 	if err == nil || !strings.Contains(err.Error(), "I/O error") || errors.Is(err, store.ErrFull) {
 		t.Errorf("%v, want an I/O error", err)
 	}
@@ -277,15 +284,9 @@ func TestInAProcessWhoseFilesMayNotGrow(t *testing.T) {
 }
 
 func TestInAProcessWhoseDatabaseMayNotGrow(t *testing.T) {
-	dir := os.Getenv(beBroken)
-	if dir == "" {
-		t.Skip("only a part of another test")
-	}
-	s, err := store.Open(t.Context(), store.Config{Dir: dir, Now: time.Now})
-	must(t, err)
-	defer func() { _ = s.Close() }()
+	s, dir := breakable(t)
 	for i := range 5 {
-		_, err = s.Accept(t.Context(), []outbox.Message{large(fmt.Sprint(i))})
+		_, err := s.Accept(t.Context(), []outbox.Message{large(fmt.Sprint(i))})
 		must(t, err)
 	}
 	connect(t, dir).exec(`PRAGMA wal_checkpoint(TRUNCATE)`)

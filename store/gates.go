@@ -89,13 +89,17 @@ func (s *Store) Gates(ctx context.Context) ([]dispatcher.Gate, error) {
 	return gates, nil
 }
 
+// canBeProbed are the holds and degraded gates that an answer of the API cures. Of
+// the others the causes lie on this machine, or in NATS.
+const canBeProbed = `kind IN ('held', 'degraded') AND set_by NOT IN ('disk', 'clock', 'nats', 'wal', 'queue')`
+
 // Probe asks for a probe of the scope's holds and degraded gates at once. It
-// reports how many there are.
+// reports of how many: those that no answer of the API cures do not count.
 func (s *Store) Probe(ctx context.Context, scope string) (asked int64, err error) {
 	err = s.writer.do(ctx, func(tx *tx) error {
 		asked, err = tx.changed(`
 			UPDATE gates SET until_at = since_at
-			WHERE scope = ? AND kind IN ('held', 'degraded') AND set_by NOT IN ('disk', 'clock', 'nats', 'wal')`, scope)
+			WHERE scope = ? AND `+canBeProbed, scope)
 		return err
 	})
 	if err != nil {
@@ -104,13 +108,13 @@ func (s *Store) Probe(ctx context.Context, scope string) (asked int64, err error
 	return asked, nil
 }
 
-// ProbeAll does what Probe does to every scope, and gives those that have a
-// hold or a degraded gate.
+// ProbeAll does what Probe does to every scope, and gives those that have such a
+// gate.
 func (s *Store) ProbeAll(ctx context.Context) (asked []string, err error) {
 	err = s.writer.do(ctx, func(tx *tx) error {
 		asked, err = tx.scopes(`
 			UPDATE gates SET until_at = since_at
-			WHERE kind IN ('held', 'degraded') AND set_by NOT IN ('disk', 'clock', 'nats', 'wal')
+			WHERE ` + canBeProbed + `
 			RETURNING scope`)
 		return err
 	})

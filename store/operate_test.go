@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -346,6 +348,29 @@ func TestAnOperatorsGateStandsUntilItIsResumed(t *testing.T) {
 
 	must(t, d.DropGate(t.Context(), held))
 	checkGates(t, d.reopen(), until)
+}
+
+func TestOnlyWhatAnAnswerOfTheAPICuresIsProbed(t *testing.T) {
+	d := newDesk(t)
+	probed := map[string]bool{dispatcher.ByUnauthorized: true, dispatcher.ByUnpaid: true, dispatcher.ByNotAPI: true, dispatcher.ByFailures: true}
+	others := []string{dispatcher.ByDisk, dispatcher.ByClock, dispatcher.ByNATS, dispatcher.ByWAL, dispatcher.BySource}
+	for _, setBy := range slices.AppendSeq(others, maps.Keys(probed)) {
+		scope := "daemon:" + setBy
+		must(t, d.PutGate(t.Context(), dispatcher.Gate{Scope: scope, Kind: dispatcher.Degraded, SetBy: setBy, Since: start, Until: start.Add(time.Minute)}))
+		if asked, err := d.Probe(t.Context(), scope); err != nil || asked == 1 != probed[setBy] {
+			t.Errorf("%s: asked for %d probes (%v)", setBy, asked, err)
+		}
+	}
+	if asked, err := d.ProbeAll(t.Context()); err != nil || len(asked) != len(probed) {
+		t.Errorf("all probes are those of %v (%v)", asked, err)
+	}
+	gates, err := d.Gates(t.Context())
+	must(t, err)
+	for _, g := range gates {
+		if g.Until.Equal(g.Since) != probed[g.SetBy] {
+			t.Errorf("the gate is now %+v", g)
+		}
+	}
 }
 
 func checkGates(t *testing.T, d *desk, want ...dispatcher.Gate) {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -218,11 +219,35 @@ func TestInTheDashboardAPersonPausesAndResumesABucket(t *testing.T) {
 	p.click("button", "Pause")
 	p.see(rcsCard, "paused", "new template is wrong")
 	p.open("/gates")
-	p.see("#list", "default/rcs", "operator", "new template is wrong")
+	p.see("#list", "default/rcs", "operator", "new template is wrong", "somebody resumes it")
 	p.picture("gates")
 	p.click("button", "Resume …")
 	p.click("button", "Resume")
 	p.see("#list", "No gate stands")
+}
+
+func TestTheDashboardOffersNoProbeOfWhatNoAnswerOfTheAPICures(t *testing.T) {
+	r := watched(t, sandbox.Config{})
+	d := r.serve()
+	p := openTab(t, d)
+	application(t, filepath.Join(r.dir, "weir.db"), `
+		INSERT INTO gates (scope, kind, reason, since_at, set_by) VALUES ('daemon:weir', 'degraded', 'NATS is out of reach', 1, 'queue')`)
+	p.open("/gates")
+	p.see("#list", "NATS is out of reach", "its cause has gone", "Start NATS again")
+	if text := p.text("#list"); strings.Contains(text, "Probe …") || strings.Contains(text, "resumes it") {
+		t.Errorf("the gate is offered as %q", text)
+	}
+}
+
+func TestTheDashboardSaysOfABucketThatRunsWhenItTriesAMessageAgain(t *testing.T) {
+	r := watched(t, sandbox.Config{Faults: []sandbox.Fault{{Kind: sandbox.Kind402}}})
+	r.env["WEIR_PROBE_INTERVAL"] = "1h"
+	r.send(envelope("poor", rcsBody))
+	p := openTab(t, r.serve())
+	p.see(rcsCard, "running", "next try ", "a message waits by itself until then")
+	if text := p.text(rcsCard + " .until"); !strings.HasPrefix(text, "next try ") {
+		t.Errorf("the card says %q", text)
+	}
 }
 
 func TestTheDashboardSaysLoudlyThatTheDaemonIsGone(t *testing.T) {

@@ -55,12 +55,13 @@ func (f *folding) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // line is what makes two records equal: all that they say but how long the
-// pause is until the next try.
+// pause is until the next try, and which request it was. Of those that are only
+// counted, the one that is written names the request for all.
 func (f *folding) line(r slog.Record) string {
 	var line strings.Builder
 	line.WriteString(r.Level.String() + f.fixed + r.Message)
 	r.Attrs(func(a slog.Attr) bool {
-		if a.Key != "in" {
+		if a.Key != "in" && a.Key != "request_id" {
 			line.WriteString("\x00" + a.String())
 		}
 		return true

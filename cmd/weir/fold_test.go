@@ -36,6 +36,26 @@ func TestEqualErrorsAreWrittenOnceInAWhileAndCounted(t *testing.T) {
 	})
 }
 
+func TestEqualWarningsOfDifferentRequestsAreFolded(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := slog.New(foldRepeats(slog.NewTextHandler(&out, nil)))
+		warn := func(request int) { log.Warn("gate up", "scope", "bucket:a/b", "status", 503, "request_id", request) }
+		for i := range 100 {
+			warn(i)
+			time.Sleep(foldFor / 100)
+		}
+		if n := strings.Count(out.String(), "\n"); n != 1 || !strings.Contains(out.String(), "request_id=0\n") {
+			t.Errorf("%d lines, want the first:\n%s", n, out.String())
+		}
+		out.Reset()
+		warn(100)
+		if !strings.Contains(out.String(), "request_id=100 repeated=99\n") {
+			t.Errorf("after a while it says\n%s", out.String())
+		}
+	})
+}
+
 func TestWhatTheLogRemembersIsBounded(t *testing.T) {
 	f := foldRepeats(slog.DiscardHandler).(*folding)
 	for i := range 10 * maxFolds {

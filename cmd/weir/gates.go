@@ -138,7 +138,7 @@ func newProbeCommand(a *app) *cobra.Command {
 			}
 			text := scope + " will be probed now"
 			if asked == 0 {
-				text = scope + " is neither held nor degraded; weir gates list shows what is"
+				text = scope + " is neither held nor degraded by what a probe can cure; weir gates list shows what is"
 			}
 			_, err = fmt.Fprintln(a.stdout, text)
 			return err

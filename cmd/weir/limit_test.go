@@ -35,8 +35,9 @@ func rigFor(t *testing.T, s sim.Scenario) (r *rig, keys []string) {
 
 // TestADaemonUsesALimitOfEachModel lets a daemon for each model work at the same
 // time, which takes as long as one of them. It logs how near they come to the
-// simulation; what it wants leaves room for a machine that is busy with others,
-// and none for a daemon that does not follow the headers.
+// simulation. What it wants leaves room for a machine that is busy with others,
+// and so shows a daemon that stalls or floods, not one that goes by answers of
+// 429 alone: what headers are good for, package limiter tests in virtual time.
 func TestADaemonUsesALimitOfEachModel(t *testing.T) {
 	models := sim.Models()
 	rigs, keys := make([]*rig, len(models)), make([][]string, len(models))

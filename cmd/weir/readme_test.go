@@ -101,6 +101,7 @@ func TestTheReadmeExplainsEveryStateAndGateAndTheDashboardEachCure(t *testing.T)
 	ofStates, rest, _ := strings.Cut(rest, "\n## Gates")
 	ofGates, _, _ := strings.Cut(rest, "\n## ")
 	cures := readDocument(t, "internal/admin/web/assets/gates.js")
+	unprobed := regexp.MustCompile(`\[(.*)\]\.includes\(gate\.set_by\)`).FindString(readDocument(t, "internal/admin/web/assets/actions.js"))
 	for _, state := range outbox.States {
 		if !strings.Contains(ofStates, "\n| `"+string(state)+"` |") {
 			t.Errorf("README.md has no row for the state %s", state)
@@ -117,8 +118,11 @@ func TestTheReadmeExplainsEveryStateAndGateAndTheDashboardEachCure(t *testing.T)
 		if !strings.Contains(ofGates, "\n| `"+string(gate.Kind)+"` | `"+gate.SetBy+"` |") {
 			t.Errorf("README.md has no row for what %s sets as %s", gate.SetBy, gate.Kind)
 		}
-		if gate.SetBy != dispatcher.BySource && !strings.Contains(cures, "'"+string(gate.Kind)+" "+gate.SetBy+"':") {
+		if !strings.Contains(cures, "'"+string(gate.Kind)+" "+gate.SetBy+"':") {
 			t.Errorf("the dashboard says nothing on what to do when %s sets %s", gate.SetBy, gate.Kind)
+		}
+		if strings.Contains(unprobed, "'"+gate.SetBy+"'") != (gate.AtHome() || gate.SetBy == dispatcher.BySource) {
+			t.Errorf("the dashboard offers a probe, or does not, of what %s sets as %s", gate.SetBy, gate.Kind)
 		}
 	}
 }

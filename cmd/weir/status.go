@@ -194,9 +194,18 @@ func situation(now time.Time, s store.StatusView) string {
 		text += fmt.Sprintf(" since %s (%s)", *s.SinceAt, relative(now, *s.SinceAt))
 	}
 	if s.UntilAt != nil {
-		text += fmt.Sprintf(" until %s (%s)", *s.UntilAt, relative(now, *s.UntilAt))
+		text += untilWord(s) + fmt.Sprintf("%s (%s)", *s.UntilAt, relative(now, *s.UntilAt))
 	}
 	return text + whyText(s)
+}
+
+// untilWord goes before until_at: what runs goes on then, and only a message that
+// waits by itself is tried again.
+func untilWord(s store.StatusView) string {
+	if s.State == "running" {
+		return ", next try "
+	}
+	return " until "
 }
 
 // whyText is the reason of a state, and the request that tells more.

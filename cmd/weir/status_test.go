@@ -135,6 +135,20 @@ func Example_status() {
 	//   settled  5,000 sent (3,000 in the last minute), 1 failed, 0 expired, 0 canceled, 0 unknown; last error rate_limited
 }
 
+func TestABucketThatRunsIsNotSaidToRunUntilItTriesAMessageAgain(t *testing.T) {
+	r := parkedReport()
+	b := &r.buckets[0]
+	b.State, *b.Reason = "running", "a message waits by itself until then: why"
+	for _, c := range []struct{ name, got, want string }{
+		{"status", situation(r.at, *b), "running since 2026-03-28T14:29:59.000Z (1 s ago), next try 2026-03-28T14:30:01.000Z (in 1 s): " + *b.Reason},
+		{"its watch", stateLine("", r.at, *b).text, "running since 1 s ago, next try 14:30:01 UTC (in 1 s)"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s says %q, want %q", c.name, c.got, c.want)
+		}
+	}
+}
+
 func TestTheEndOfABacklogIsSaidAsATimeOfTheDay(t *testing.T) {
 	now := time.Date(2026, 3, 28, 14, 30, 0, 0, time.UTC)
 	for _, c := range []struct {

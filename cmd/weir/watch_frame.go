@@ -94,7 +94,7 @@ func stateLine(name string, now time.Time, s store.StatusView) screenLine {
 		line.text += " since " + relative(now, *s.SinceAt)
 	}
 	if s.UntilAt != nil {
-		line.text += " until " + untilText(now, *s.UntilAt)
+		line.text += untilWord(s) + untilText(now, *s.UntilAt)
 	}
 	return line
 }

@@ -92,7 +92,7 @@ func (s *Server) faultOf(r *http.Request, err error) *fault {
 		return refuse(http.StatusServiceUnavailable, "unavailable", "the call was cut short: look what became of it, or make it again").again(time.Second)
 	}
 	s.cfg.Log.Error("a call of the HTTP API failed", "path", r.Pattern, "request_id", requestID(r), "error", err)
-	return refuse(http.StatusInternalServerError, "internal", "weir could not answer: its log says why, under this request id")
+	return refuse(http.StatusInternalServerError, "internal", "weir could not answer: its log says why, under this request id, or that of an equal failure up to half a minute before")
 }
 
 // writeJSON answers with one value.

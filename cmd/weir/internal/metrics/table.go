@@ -196,7 +196,9 @@ func (s sink) bucket(b *store.StatusView, account, channel string) {
 	}
 	s.states(bucketState, b.State, account, channel)
 	s.time(stateSince, b.SinceAt, account, channel)
-	s.time(stateUntil, b.UntilAt, account, channel)
+	if b.State != "running" { // there it is the next try of a message that waits by itself
+		s.time(stateUntil, b.UntilAt, account, channel)
+	}
 	s.time(oldestDue, b.OldestDueAt, account, channel)
 	s.time(eta, b.ETAAt, account, channel)
 	if b.RateLimit != nil && b.Remaining != nil && *b.RateLimit > 0 {

@@ -53,16 +53,16 @@ export function probe(scope) {
     verb: 'Probe now',
     act: async () => {
       const { changed } = await post('/gates/probe', { scope });
-      return changed > 0 ? `${scope} is probed now` : `${scope} is neither held nor degraded`;
+      return changed > 0 ? `${scope} is probed now` : `${scope} is neither held nor degraded by what a probe can cure`;
     },
   });
 }
 
 // remedy is what a person can do about a gate; null where only its own cure
-// helps: a probe says nothing about this machine.
+// helps: a probe says nothing about this machine or NATS.
 export function remedy(gate) {
   if (gate.kind === 'paused' || (gate.kind === 'held' && gate.set_by === 'clock')) return resume;
-  return gate.kind === 'parked' || ['clock', 'disk', 'nats', 'wal'].includes(gate.set_by) ? null : probe;
+  return gate.kind === 'parked' || ['clock', 'disk', 'nats', 'wal', 'queue'].includes(gate.set_by) ? null : probe;
 }
 
 // gatesOver are the gates that hold a bucket: its own, its account's and the daemon's.

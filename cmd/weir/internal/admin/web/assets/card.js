@@ -86,9 +86,10 @@ function why(status) {
 
 const moment = (iso, now) => `${clock(iso, now)} (${relative(iso, now)})`;
 
-// untilText says when it moves again, or who has to see to that.
+// untilText says when it moves again, or who has to see to that. Where it moves,
+// the time is that of a message that waits by itself.
 function untilText(status, now) {
-  if (status.until_at) return `until ${moment(status.until_at, now)}`;
+  if (status.until_at) return `${status.state === 'running' ? 'next try' : 'until'} ${moment(status.until_at, now)}`;
   if (status.state === 'paused') return 'until somebody resumes it';
   return status.state === 'stopped' ? 'until the daemon is started' : '';
 }

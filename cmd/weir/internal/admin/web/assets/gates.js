@@ -17,6 +17,7 @@ const cures = {
   'held disk': 'Make space for the data directory; it opens by itself.',
   'held clock': 'Set the clock. If it is right and the earlier one was wrong, resume.',
   'degraded clock': 'Look at the time synchronisation. Nothing is held back.',
+  'degraded queue': 'Start NATS again. What is at hand is sent.',
   'degraded nats': 'Make space for the data directory; NATS is restarted by itself. Nothing is held back.',
   'degraded wal': 'Find who reads weir.db without an end, and end that. Nothing is held back.',
   'paused operator': 'Somebody paused it. Resume it when the cause has gone.',
@@ -56,12 +57,15 @@ async function show() {
 
 const untilText = (iso, now) => `${clock(iso, now)} (${relative(iso, now)})`;
 
+// whatEnds says what must happen to a gate that no time ends.
+const whatEnds = (gate) => (gate.kind === 'paused' ? 'somebody resumes it' : 'its cause has gone');
+
 const columns = (now) => [
   ['Scope', (g) => bucketName(g.scope)],
   ['Gate', (g) => pill(g.kind)],
   ['Set by', (g) => g.set_by],
   ['Since', (g) => time(g.since_at, clock(g.since_at, now))],
-  ['Until', (g) => (g.until_at ? el('span', { 'data-until': g.until_at }, untilText(g.until_at, now)) : 'somebody resumes it')],
+  ['Until', (g) => (g.until_at ? el('span', { 'data-until': g.until_at }, untilText(g.until_at, now)) : whatEnds(g))],
   ['Reason', (g) => [el('p', {}, g.reason), el('p', { class: 'minor' }, cures[`${g.kind} ${g.set_by}`])]],
   ['Request id', (g) => g.request_id && copyable(g.request_id, 'request id')],
   ['Action', action],
