@@ -43,6 +43,11 @@ func newChaosCommand(a *app) *cobra.Command {
 			if slices.Contains(scenarios, "all") {
 				scenarios = chaos.Scenarios()
 			}
+			for _, name := range scenarios { // all, before the first has taken its time
+				if err := chaos.CheckScenario(name); err != nil {
+					return usageErrorf("%w; weir chaos -h lists them", err)
+				}
+			}
 			return a.chaos(cmd, cfg, scenarios)
 		},
 	}

@@ -122,6 +122,18 @@ func TestChaosWithoutAKillIsRefused(t *testing.T) {
 	}
 }
 
+func TestEveryScenarioIsKnownBeforeTheFirstIsPlayed(t *testing.T) {
+	name := "clock: an hour ahead between two runs"
+	want := "needs a build with the tag chaos"
+	if point.Built {
+		name, want = "clock: an hour off", "there is no scenario"
+	}
+	code, stdout, stderr := execute(t.Context(), "chaos", "--scenario", chaos.Scenarios()[0], "--scenario", name)
+	if code != exitUsage || stdout != "" || !strings.Contains(stderr, want) {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+}
+
 func TestTheHelpOfWeirDoesNotListChaosWhichHasItsOwn(t *testing.T) {
 	_, help, _ := execute(t.Context(), "--help")
 	if strings.Contains(help, "chaos") {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"weir/cmd/weir/internal/sandbox"
+	"weir/internal/point"
 )
 
 func TestATrapForWhatWasExecutedSpringsAtNothingElse(t *testing.T) {
@@ -62,5 +63,35 @@ func TestOnlyANewReasonExplainsWhyNothingGoesOut(t *testing.T) {
 		if got := c.now.says(c.before); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+func TestAStateWithoutAReasonIsNotTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		seen          seen
+		state, reason string
+		want          bool
+	}{
+		"with any reason":        {seen{"parked", "until 10:00"}, "parked", "", true},
+		"with the reason":        {seen{"held", "its balance is used up"}, "held", "balance", true},
+		"with another reason":    {seen{"held", "the disk is full"}, "held", "balance", false},
+		"without a reason":       {seen{"parked", ""}, "parked", "", false},
+		"another state":          {seen{"held", "until 10:00"}, "parked", "", false},
+		"running, for no reason": {seen{"running", ""}, "running", "", true},
+	} {
+		if got := c.seen.is(c.state, c.reason); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestAScenarioThatNeedsPointsIsNotPlayedWithoutThem(t *testing.T) {
+	for _, s := range scenarios() {
+		if err := CheckScenario(s.name); (err == nil) != (!s.pointed || point.Built) {
+			t.Errorf("%s, with points: %v: %v", s.name, point.Built, err)
+		}
+	}
+	if err := RunScenario(t.Context(), Config{Dir: t.TempDir()}, "nothing of the sort"); err == nil || !strings.Contains(err.Error(), `no scenario "nothing of the sort"`) {
+		t.Errorf("a name of nothing: %v", err)
 	}
 }

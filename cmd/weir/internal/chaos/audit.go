@@ -136,12 +136,33 @@ func (a *audit) attempts(ctx context.Context, db *sql.DB, known map[string]sandb
 	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM attempts WHERE verdict = 'lost'`).Scan(&a.cut); err != nil {
 		return err
 	}
-	var forgotten int
-	err = db.QueryRowContext(ctx, `
-		SELECT count(DISTINCT message) FROM attempts JOIN messages ON id = message
-		WHERE verdict IN ('lost', 'ambiguous', 'retry', 'in_progress') AND ambiguous_at IS NULL`).Scan(&forgotten)
-	a.check(forgotten == 0, isUntrue, "%d messages have forgotten an attempt that may have had an effect", forgotten)
-	return err
+	return a.history(ctx, db)
+}
+
+// history checks what the attempts of a message say of each other and of its row.
+// An API that never forgets a key answers a repeat without a second effect, so
+// that only the attempts tell of it.
+func (a *audit) history(ctx context.Context, db *sql.DB) error {
+	for _, never := range []struct {
+		query string
+		kind  kind
+		text  string
+	}{
+		{`SELECT count(*) FROM attempts AS final JOIN attempts AS later USING (message)
+		  WHERE final.verdict IN ('sent', 'refused') AND later.number > final.number`,
+			isTwice, "%d requests were made after the API had answered for good"},
+		{`SELECT count(DISTINCT message) FROM attempts JOIN messages ON id = message
+		  WHERE ambiguous_at IS NULL
+		    AND (verdict IN ('lost', 'ambiguous', 'retry', 'in_progress') OR verdict = 'not_api' AND attempts.http_status / 100 = 2)`,
+			isUntrue, "%d messages have forgotten an attempt that may have had an effect"},
+	} {
+		var found int
+		if err := db.QueryRowContext(ctx, never.query).Scan(&found); err != nil {
+			return err
+		}
+		a.check(found == 0, never.kind, never.text, found)
+	}
+	return nil
 }
 
 func readRows(ctx context.Context, db *sql.DB) (map[string]row, error) {
@@ -251,10 +272,11 @@ func (a *audit) escapes(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// counted pairs a count in status with the state that it counts.
-var counted = []struct{ column, state string }{
-	{"pending", "pending"}, {"retrying", "retrying"}, {"in_flight", "sending"}, {"sent", "sent"},
-	{"failed", "failed"}, {"expired", "expired"}, {"canceled", "canceled"}, {"unknown", "unknown"},
+// counted pairs a column of status with what it counts of the messages.
+var counted = []struct{ column, of string }{
+	{"pending", "state = 'pending'"}, {"retrying", "state = 'retrying'"}, {"in_flight", "state = 'sending'"},
+	{"sent", "state = 'sent'"}, {"failed", "state = 'failed'"}, {"expired", "state = 'expired'"},
+	{"canceled", "state = 'canceled'"}, {"unknown", "state = 'unknown'"}, {"throttled", "throttles"},
 }
 
 // counts compares the counts in status with a full count, for each bucket and
@@ -264,10 +286,14 @@ func (a *audit) counts(ctx context.Context, db *sql.DB) error {
 	for _, c := range counted {
 		columns = append(columns, fmt.Sprintf(`
 			SELECT scope, '%[1]s' AS of, %[1]s AS said,
-			       (SELECT count(*) FROM messages
-			        WHERE state = '%[2]s' AND (status.scope LIKE 'daemon:%%' OR status.scope = 'bucket:' || account || '/' || channel)) AS there
-			FROM status`, c.column, c.state))
+			       (SELECT coalesce(sum(%[2]s), 0) FROM messages
+			        WHERE status.scope LIKE 'daemon:%%' OR status.scope = 'bucket:' || account || '/' || channel) AS there
+			FROM status`, c.column, c.of))
 	}
+	columns = append(columns, `
+			SELECT 'bucket:' || account || '/' || channel AS place, 'messages, and not even a row', 0, count(*) FROM messages
+			WHERE place NOT IN (SELECT scope FROM status)
+			GROUP BY place`)
 	rows, err := db.QueryContext(ctx, `SELECT scope, of, said, there FROM (`+strings.Join(columns, " UNION ALL ")+`) WHERE said <> there`)
 	if err != nil {
 		return err

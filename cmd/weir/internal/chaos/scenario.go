@@ -59,6 +59,24 @@ func Scenarios() []string {
 	return names
 }
 
+// CheckScenario tells whether this build can play the fault.
+func CheckScenario(name string) error {
+	_, err := scenarioNamed(name)
+	return err
+}
+
+func scenarioNamed(name string) (scenario, error) {
+	all := scenarios()
+	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
+	switch {
+	case i < 0:
+		return scenario{}, fmt.Errorf("there is no scenario %q", name)
+	case all[i].pointed && !point.Built:
+		return scenario{}, fmt.Errorf("scenario %q needs a build with the tag chaos", name)
+	}
+	return all[i], nil
+}
+
 // ErrSkipped is returned, wrapped, by RunScenario for a fault that this machine
 // does not let anybody play.
 var ErrSkipped = errors.New("skipped")
@@ -66,13 +84,12 @@ var ErrSkipped = errors.New("skipped")
 // RunScenario plays one fault. Its error wraps ErrFound if weir is at fault, and
 // ErrSkipped if nothing was played.
 func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
-	all := scenarios()
-	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
-	if i < 0 {
-		return fmt.Errorf("there is no scenario %q", name)
+	s, err := scenarioNamed(name)
+	if err != nil {
+		return err
 	}
 	dir := filepath.Join(cfg.Dir, strings.Map(letters, name))
-	findings, told, err := all[i].play(ctx, cfg, dir)
+	findings, told, err := s.play(ctx, cfg, dir)
 	if errors.Is(err, ErrSkipped) {
 		return errors.Join(fmt.Errorf("%s: %w", name, err), tidy(dir, 0))
 	}
@@ -166,6 +183,12 @@ func (w *world) feedUntil(ctx context.Context, ttl string) ([]string, error) {
 // seen is a row of the status table.
 type seen struct{ state, reason string }
 
+// is tells whether it is the state, with a reason that contains the text. No
+// state but running explains itself.
+func (s seen) is(state, reason string) bool {
+	return s.state == state && strings.Contains(s.reason, reason) && (s.reason != "" || state == "running")
+}
+
 func (w *world) status(ctx context.Context, scope string) (s seen, err error) {
 	db, err := w.database()
 	if err != nil {
@@ -200,7 +223,7 @@ func (w *world) awaitTold(ctx context.Context, what, state, reason string, look 
 	err := until(ctx, tellWithin+tellSlack, fmt.Sprintf("%s is %s: %s", what, state, reason), func() (bool, error) {
 		s, err := look()
 		last = s
-		return s.state == state && strings.Contains(s.reason, reason), err
+		return s.is(state, reason), err
 	})
 	if err != nil {
 		return fmt.Errorf("%w; it is %s: %s", err, last.state, last.reason)
