@@ -45,7 +45,7 @@ func newChaosCommand(a *app) *cobra.Command {
 			}
 			for _, name := range scenarios { // all, before the first has taken its time
 				if err := chaos.CheckScenario(name); err != nil {
-					return usageErrorf("%w; weir chaos -h lists them", err)
+					return usageErrorf("%w", err)
 				}
 			}
 			return a.chaos(cmd, cfg, scenarios)
