@@ -174,3 +174,13 @@ func TestAPlaceThatNobodyGotToFailsTheRun(t *testing.T) {
 		t.Errorf("reached by another: %v", err)
 	}
 }
+
+func TestOnlyThoseThatDiedWhereTheyShouldCountAsKilled(t *testing.T) {
+	v := newVerdict(1)
+	v.killed(atRandom)
+	v.missed(atRandom)
+	var out strings.Builder
+	if err := v.Print(&out); err != nil || !strings.Contains(out.String(), "1  at random; 1 more did not die there\n") || !strings.Contains(out.String(), "\n1 kills, ") {
+		t.Errorf("printed %v:\n%s", err, &out)
+	}
+}
