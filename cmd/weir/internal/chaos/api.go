@@ -70,8 +70,7 @@ func (a *api) comeBack() error {
 	return err
 }
 
-// close ends the API once every request that arrived has been executed, so that
-// its books are complete.
+// close ends the API once every request that arrived has been answered.
 func (a *api) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -54,10 +54,10 @@ func (a *audit) check(ok bool, k kind, format string, args ...any) {
 
 // row is what the database says of one key.
 type row struct {
-	key, state                      string
-	messageID, requestID, code, why sql.NullString
-	ambiguousAt, settledAt          sql.NullInt64
-	pruned                          bool // only its tombstone is there
+	key, state                        string
+	messageID, requestID, code, why   sql.NullString
+	ambiguousAt, settledAt, expiresAt sql.NullInt64
+	pruned                            bool // only its tombstone is there
 }
 
 // audit holds the books against each other when all has settled.
@@ -113,7 +113,9 @@ func (a *audit) judge(r row, at sandbox.Key) {
 		a.check(r.pruned || r.requestID.String != "", isUnsaid, "%s is sent without a request id", r.key)
 	case "failed", "expired", "canceled":
 		a.check(at.Effects == 0, isUntrue, "%s is %s and took effect", r.key, r.state)
-		a.check(r.code.String+r.why.String != "" || r.state != "failed", isUnsaid, "%s is failed without a reason", r.key)
+		a.check(r.pruned || r.code.String+r.why.String != "", isUnsaid, "%s is %s without a reason", r.key, r.state)
+		a.check(r.pruned || r.state != "expired" || r.expiresAt.Valid && r.settledAt.Int64 >= r.expiresAt.Int64, isUntrue,
+			"%s is expired before its deadline", r.key)
 	case "unknown":
 		a.check(r.ambiguousAt.Valid, isUnsaid, "%s is unknown without an attempt that may have been sent", r.key)
 		a.check(r.code.String+r.why.String != "", isUnsaid, "%s is unknown without a reason", r.key)
@@ -167,7 +169,7 @@ func (a *audit) history(ctx context.Context, db *sql.DB) error {
 
 func readRows(ctx context.Context, db *sql.DB) (map[string]row, error) {
 	found, err := db.QueryContext(ctx, `
-		SELECT idempotency_key, state, message_id, request_id, error_code, error_message, ambiguous_at, settled_at
+		SELECT idempotency_key, state, message_id, request_id, error_code, error_message, ambiguous_at, settled_at, expires_at
 		FROM messages`)
 	if err != nil {
 		return nil, err
@@ -177,7 +179,7 @@ func readRows(ctx context.Context, db *sql.DB) (map[string]row, error) {
 	for found.Next() {
 		var r row
 		if err := found.Scan(&r.key, &r.state, &r.messageID, &r.requestID, &r.code, &r.why,
-			&r.ambiguousAt, &r.settledAt); err != nil {
+			&r.ambiguousAt, &r.settledAt, &r.expiresAt); err != nil {
 			return nil, err
 		}
 		rows[r.key] = r

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -24,8 +25,8 @@ const (
 	tellSlack  = 5 * time.Second
 )
 
-// scenario is a fault without a kill: what goes wrong, what the status table
-// says of it, how it ends. That all messages are sent then, each once, is
+// scenario is a fault of what weir lives with: what goes wrong, what the status
+// table says of it, how it ends. That all messages are sent then, each once, is
 // checked after every one.
 type scenario struct {
 	name string
@@ -88,10 +89,10 @@ func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(cfg.Dir, strings.Map(letters, name))
-	findings, told, err := s.play(ctx, cfg, dir)
+	dir := filepath.Join(cfg.Dir, strings.Map(letters, strings.ToLower(name)))
+	findings, slowest, err := s.play(ctx, cfg, dir)
 	if errors.Is(err, ErrSkipped) {
-		return errors.Join(fmt.Errorf("%s: %w", name, err), tidy(dir, 0))
+		return errors.Join(fmt.Errorf("%s: %w", name, err), os.RemoveAll(dir))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w (%s)", name, err, dir)
@@ -100,11 +101,11 @@ func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
 		return fmt.Errorf("%s: %w: %v (%s)", name, ErrFound, findings, dir)
 	}
 	said := ""
-	if told > 0 {
-		said = fmt.Sprintf(", the status told it after %v", told.Round(10*time.Millisecond))
+	if slowest > 0 {
+		said = fmt.Sprintf(", the status told it after %v", slowest.Round(10*time.Millisecond))
 	}
 	_, err = fmt.Fprintf(cfg.Out, "%s: nothing lost, nothing twice%s\n", name, said)
-	return errors.Join(err, tidy(dir, 0))
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // letters makes a name fit for a directory.
@@ -115,9 +116,9 @@ func letters(r rune) rune {
 	return '-'
 }
 
-// play gives what was found, and how long the status took to tell of the fault;
-// zero if it had not to.
-func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []finding, told time.Duration, err error) {
+// play gives what was found, and how long the status took at most to tell of the
+// fault; zero if it had not to.
+func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []finding, slowest time.Duration, err error) {
 	conf := sandbox.Config{
 		Limit: 10 * usual, Rounding: sim.Ceil, Scope: sandbox.PerChannel, Latency: 2 * time.Millisecond, Jitter: 5 * time.Millisecond,
 	}
@@ -153,7 +154,7 @@ func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []
 	if err != nil {
 		return nil, 0, err
 	}
-	return a.findings, w.told, nil
+	return a.findings, w.slowest, nil
 }
 
 // some is how many messages are handed over on each way at a time.
@@ -228,7 +229,7 @@ func (w *world) awaitTold(ctx context.Context, what, state, reason string, look 
 	if err != nil {
 		return fmt.Errorf("%w; it is %s: %s", err, last.state, last.reason)
 	}
-	w.told = max(w.told, time.Since(begun))
+	w.slowest = max(w.slowest, time.Since(begun))
 	return nil
 }
 
