@@ -2,12 +2,17 @@ package soak
 
 import (
 	"context"
+	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"path/filepath"
 	"slices"
 	"time"
+
+	_ "github.com/mattn/go-sqlite3" // attempts are counted in weir.db itself
 
 	"weir/outbox"
 	"weir/store"
@@ -119,8 +124,30 @@ func (s *soak) judge(ctx context.Context) (*Verdict, error) {
 		v.find(good, "counts", "the status shows %d sent, %d failed, %d unknown; there are %v", daemon.Sent, daemon.Failed, daemon.Unknown, counted)
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	again, err := s.repeats(ctx)
+	v.find(again == 0, "repeated", "%d requests were made after the API had answered for good", again)
 	s.judgeGrowth(v)
 	return v, err
+}
+
+// repeats counts the requests for messages that the API had answered for good.
+// It remembers their keys, so that only the attempts tell of them.
+func (s *soak) repeats(ctx context.Context) (n int, err error) {
+	path := (&url.URL{Path: filepath.Join(s.dataDir(), "weir.db")}).EscapedPath()
+	db, err := sql.Open("sqlite3", "file:"+path+"?mode=rw&_query_only=1&_busy_timeout=5000")
+	if err != nil {
+		return 0, fmt.Errorf("soak: %w", err)
+	}
+	err = db.QueryRowContext(ctx, `
+		SELECT count(*) FROM attempts AS final JOIN attempts AS later USING (message)
+		WHERE final.verdict IN ('sent', 'refused') AND later.number > final.number`).Scan(&n)
+	if err = errors.Join(err, db.Close()); err != nil {
+		err = fmt.Errorf("soak: reading the attempts: %w", err)
+	}
+	return n, err
 }
 
 // states gives every message by its key.

@@ -2,12 +2,15 @@ package soak
 
 import (
 	"crypto/sha256"
+	"database/sql"
 	"fmt"
 	"math"
 	"net/http/httptest"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -137,34 +140,58 @@ func TestWhatWasNotMeasuredMakesABadVerdict(t *testing.T) {
 }
 
 func TestADaemonThatTellsNothingOfItselfAnyMoreIsNotTakenToBeAsBefore(t *testing.T) {
-	told := `echo '{"goroutines":7,"heap":9}'; `
-	for name, c := range map[string]struct {
-		script string
-		want   int
-	}{
-		"it tells":          {told, 7},
-		"it tells nonsense": {told + `echo what; `, 0},
-		"it tells no more":  {told + `exec >&-; `, 0},
-	} {
+	for name, falls := range map[string]string{"it tells nonsense": `echo what`, "it tells no more": `exec >&-`} {
 		t.Run(name, func(t *testing.T) {
 			d := &daemon{program: func(...string) *exec.Cmd {
-				return exec.Command("/bin/sh", "-c", c.script+`echo '{"msg":"running"}' >&2; while :; do sleep 0.01; done`)
+				return exec.Command("/bin/sh", "-c", `trap "`+falls+`" USR1; echo '{"goroutines":7,"heap":9}'; `+
+					`echo '{"msg":"running"}' >&2; while :; do sleep 0.01; done`)
 			}}
 			t.Cleanup(d.kill)
 			if err := d.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			for end := time.Now().Add(20 * time.Second); ; {
-				_, g, err := d.alive()
-				if err == nil && g.Goroutines == c.want {
-					return
+			await := func(goroutines int) {
+				t.Helper()
+				for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+					_, g, err := d.alive()
+					if err == nil && g.Goroutines == goroutines {
+						return
+					}
+					if err != nil || time.Now().After(end) {
+						t.Fatalf("the gauges are %+v, %v; want %d goroutines", g, err, goroutines)
+					}
 				}
-				if err != nil || time.Now().After(end) {
-					t.Fatalf("the gauges are %+v, %v; want %d goroutines", g, err, c.want)
-				}
-				time.Sleep(5 * time.Millisecond)
 			}
+			await(7)
+			if err := d.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+				t.Fatal(err)
+			}
+			await(0)
 		})
+	}
+}
+
+func TestARequestAfterAFinalAnswerIsSeenInItsAttempt(t *testing.T) {
+	s := &soak{Config: Config{Dir: t.TempDir()}}
+	db, err := store.Open(t.Context(), store.Config{Dir: s.dataDir(), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := sql.Open("sqlite3", filepath.Join(s.dataDir(), "weir.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	for want, attempt := range []string{`(1, 1, 0, 'throttled')`, `(1, 2, 0, 'sent'), (2, 3, 0, 'sent')`, `(1, 3, 0, 'sent')`} {
+		if _, err := file.Exec(`INSERT INTO attempts (message, number, started_at, verdict) VALUES ` + attempt); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.repeats(t.Context()); err != nil || got != max(0, want-1) {
+			t.Errorf("after %s: %d, %v; want %d", attempt, got, err, max(0, want-1))
+		}
 	}
 }
 
