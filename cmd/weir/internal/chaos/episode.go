@@ -94,7 +94,7 @@ func (e *episode) summary() string {
 
 // round hands over new messages, lets a process die, and waits for its end.
 func (e *episode) round(ctx context.Context, s strike) error {
-	for _, w := range []way{bySend, byNATS, byShop} {
+	for _, w := range ways {
 		e.make(w, 5+e.chance.IntN(6))
 		e.makeOthers(w)
 	}

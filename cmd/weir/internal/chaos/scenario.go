@@ -162,7 +162,7 @@ const some = 8
 
 // makeSome makes new messages, to be handed over on every way.
 func (w *world) makeSome() {
-	for _, by := range []way{bySend, byNATS, byShop} {
+	for _, by := range ways {
 		w.make(by, some)
 	}
 }

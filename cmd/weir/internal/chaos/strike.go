@@ -70,6 +70,7 @@ var strikes = []strike{
 	{name: "recovery, before its commit", role: daemon, at: point.RecoveryUncommitted, most: 1, claims: true},
 	{name: "recovery, after its commit", role: daemon, at: point.Recovered, most: 1, claims: true},
 	{name: "intake, before its commit", role: daemon, at: point.AcceptUncommitted, most: 2},
+	{name: "intake, committed, before it knows", role: daemon, at: point.Accepted, most: 2},
 	{name: "intake, committed, before the ack", role: daemon, at: point.IntakeCommitted, most: 2},
 	{name: "intake, acked", role: daemon, at: point.IntakeAcked, most: 2},
 	{name: "feed, references published", role: daemon, at: point.WorkFed, most: 3},
