@@ -91,8 +91,8 @@ var strikes = []strike{
 	{name: "stopping", role: daemon, draining: true},
 	{name: "send, before its commit", role: sender, at: point.AcceptUncommitted, most: 1},
 	{name: "send, committed, not told", role: sender, at: point.Accepted, most: 1},
-	{name: "relay, rows read", role: relay, at: point.RelayRead, most: 2},
-	{name: "relay, published, not marked", role: relay, at: point.RelayPublished, most: 2},
-	{name: "relay, marked", role: relay, at: point.RelayMarked, most: 2},
+	{name: "relay, rows read", role: relay, at: point.RelayRead, most: 1},
+	{name: "relay, published, not marked", role: relay, at: point.RelayPublished, most: 1},
+	{name: "relay, marked", role: relay, at: point.RelayMarked, most: 1},
 	atRandom,
 }
