@@ -36,7 +36,9 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	point.Hit(point.Requested)
 	traceparent, judged := d.cfg.Observe(&x.c)
 	answer := x.b.account.client.Post(work, key, x.c.Key, x.c.Body, traceparent)
-	point.Hit(point.Answered)
+	if answer.Status != 0 {
+		point.Hit(point.Answered)
+	}
 	verdict := judge(answer)
 	seen := d.tellLimiter(x, ticket, answer, verdict)
 	judgement := settle(x.c, answer, verdict, d.policy(), rand.Float64)
@@ -51,9 +53,10 @@ func (d *Dispatcher) deliver(work context.Context, x *delivery) {
 	judged(&record)
 	d.work.Add(1)
 	d.cfg.Ledger.Record(record, func(err error) {
-		point.Hit(point.OutcomeCommitted)
 		if err != nil {
 			d.fail(err)
+		} else {
+			point.Hit(point.OutcomeCommitted)
 		}
 		d.freeSeat(x, !judgement.State.Settled() && judgement.DueAt.IsZero(), verdict == Throttled)
 		d.work.Done()

@@ -23,8 +23,8 @@ func (s *Store) Accept(ctx context.Context, messages []outbox.Message) ([]outbox
 		point.Hit(point.AcceptUncommitted)
 		return nil
 	})
-	point.Hit(point.Accepted)
 	if err == nil {
+		point.Hit(point.Accepted)
 		s.intake.add(results)
 	}
 	return results, err

@@ -33,10 +33,14 @@ func (s *Store) Claim(ctx context.Context, scope string, refs []outbox.Ref) ([]d
 			claims = append(claims, claim)
 			tx.claimed = append(tx.claimed, placedRef{place{claim.Bucket, claim.Lane}, ref})
 		}
-		point.Hit(point.ClaimUncommitted)
+		if len(claims) > 0 {
+			point.Hit(point.ClaimUncommitted)
+		}
 		return nil
 	})
-	point.Hit(point.Claimed)
+	if err == nil && len(claims) > 0 {
+		point.Hit(point.Claimed)
+	}
 	return claims, err
 }
 

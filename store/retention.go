@@ -90,13 +90,15 @@ func (s *Store) pruneAll(ctx context.Context, p pruning) error {
 		var took time.Duration
 		err := s.writer.do(ctx, func(tx *tx) (err error) {
 			took, err = s.pruneSome(tx, p)
-			point.Hit(point.PruneUncommitted)
+			if err == nil {
+				point.Hit(point.PruneUncommitted)
+			}
 			return err
 		})
-		point.Hit(point.PruneCommitted)
 		if err != nil {
 			return err
 		}
+		point.Hit(point.PruneCommitted)
 		if err := s.pauseAfter(ctx, took); err != nil {
 			return err
 		}

@@ -43,13 +43,18 @@ func newChaosCommand(a *app) *cobra.Command {
 			if slices.Contains(scenarios, "all") {
 				scenarios = chaos.Scenarios()
 			}
+			for _, name := range scenarios { // all, before the first has taken its time
+				if err := chaos.CheckScenario(name); err != nil {
+					return usageErrorf("%w", err)
+				}
+			}
 			return a.chaos(cmd, cfg, scenarios)
 		},
 	}
 	flags := command.Flags()
 	flags.IntVar(&cfg.Kills, "kills", 100, "processes to kill")
-	flags.Uint64Var(&cfg.Seed, "seed", 0, "what decides about everything that is left to chance (default: the time)")
-	flags.StringArrayVar(&scenarios, "scenario", nil, "play a fault in place of kills, or all of them; may be repeated")
+	flags.Uint64Var(&cfg.Seed, "seed", 0, "decides what is handed over and who dies where and when (default: the time)")
+	flags.StringArrayVar(&scenarios, "scenario", nil, "play the named fault, or all, in place of kills; may be repeated")
 	flags.DurationVar(&cfg.FaultLasts, "fault-lasts", 0, "the least time that a fault of a scenario lasts (default: 1.5s)")
 	flags.StringVar(&cfg.Dir, "dir", "", "where the data directories go (default: a temporary directory)")
 	return command
@@ -71,12 +76,17 @@ func (a *app) chaos(cmd *cobra.Command, cfg chaos.Config, scenarios []string) (e
 	}
 	if len(scenarios) > 0 {
 		var failed []error
+		skipped := 0
 		for _, name := range scenarios {
 			err := chaos.RunScenario(cmd.Context(), cfg, name)
 			if errors.Is(err, chaos.ErrSkipped) {
+				skipped++
 				_, err = fmt.Fprintln(a.stdout, err)
 			}
 			failed = append(failed, err)
+		}
+		if skipped == len(scenarios) {
+			failed = append(failed, errors.New("nothing was played"))
 		}
 		return errors.Join(failed...)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -110,7 +111,7 @@ func TestNoReleaseIsBuiltWithTheTag(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if slices.Contains(strings.Fields(string(text)), "chaos") {
+		if slices.Contains(regexp.MustCompile(`[^\w-]+`).Split(string(text), -1), "chaos") {
 			t.Errorf("%s names the tag chaos", path)
 		}
 	}
@@ -119,6 +120,18 @@ func TestNoReleaseIsBuiltWithTheTag(t *testing.T) {
 func TestChaosWithoutAKillIsRefused(t *testing.T) {
 	if code, _, stderr := execute(t.Context(), "chaos", "--kills", "0"); code != exitUsage || !strings.Contains(stderr, "--kills must be 1 or more") {
 		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+func TestEveryScenarioIsKnownBeforeTheFirstIsPlayed(t *testing.T) {
+	name := "clock: an hour ahead between two runs"
+	want := "needs a build with the tag chaos"
+	if point.Built {
+		name, want = "clock: an hour off", "there is no scenario"
+	}
+	code, stdout, stderr := execute(t.Context(), "chaos", "--scenario", chaos.Scenarios()[0], "--scenario", name)
+	if code != exitUsage || stdout != "" || !strings.Contains(stderr, want) {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
 }
 

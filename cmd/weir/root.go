@@ -108,7 +108,7 @@ func (a *app) complain(err error) {
 
 // packageNames are those that begin the errors of weir's own packages, and so
 // stand at the beginning of a line or behind the error that they are a part of.
-var packageNames = regexp.MustCompile(`(^|[:;] )(?:(?:store|queue|dispatcher|outbox): )+`)
+var packageNames = regexp.MustCompile(`(^|[:;] )(?:(?:store|queue|dispatcher|outbox|chaos|soak): )+`)
 
 // plain is the text of an error for people, to whom weir's packages mean nothing.
 func plain(text string) string { return packageNames.ReplaceAllString(text, "$1") }

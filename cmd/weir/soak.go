@@ -26,14 +26,14 @@ func newSoakCommand(a *app) *cobra.Command {
 			"hands over messages all the while, and in the first half restarts or kills the daemon\n" +
 			"now and then. Then, also after Ctrl-C, it compares what it was told with the database\n" +
 			"and the API's books, and tells what the last daemon let grow. Exit 0 means that nothing\n" +
-			"was lost, sent twice or leaking.",
+			"was lost, sent twice or leaking, but for what a line with ? was too short to tell.",
 		Args: cobra.NoArgs,
 	}
 	flags := command.Flags()
 	flags.DurationVar(&cfg.For, "for", time.Hour, "how long it goes on")
 	flags.IntVar(&cfg.Rate, "rate", 60, "messages handed over per second")
 	flags.DurationVar(&cfg.Restarts, "restarts", time.Minute, "mean time between two restarts, in the first half")
-	flags.Uint64Var(&cfg.Seed, "seed", 1, "makes faults and restarts the same again")
+	flags.Uint64Var(&cfg.Seed, "seed", 1, "decides when which storm and which restart comes")
 	command.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		switch {
 		case cfg.Rate < 1 || cfg.Rate > 1000:

@@ -20,7 +20,7 @@ func TestAShortSoakLosesNothingAndJudgesIt(t *testing.T) {
 	if code != exitDone {
 		t.Fatalf("exit %d: %s\n%s", code, stderr, stdout)
 	}
-	for _, name := range []string{"accepted", "lost", "unsent", "wrong", "twice", "changed", "keyless", "violations", "counts", "restarts", "WAL"} {
+	for _, name := range []string{"accepted", "lost", "unsent", "wrong", "twice", "changed", "keyless", "violations", "counts", "repeated", "restarts", "WAL"} {
 		if !strings.Contains(stdout, "\nok   "+name+" ") {
 			t.Errorf("the verdict has no %q:\n%s", name, stdout)
 		}

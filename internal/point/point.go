@@ -15,7 +15,7 @@ package point
 type Name string
 
 // The places of the database, in the daemon or in weir send. What is called
-// uncommitted stands inside the transaction, with all its statements run.
+// uncommitted stands inside the transaction, with the statements run that are its own.
 const (
 	MigrationUncommitted Name = "migration-uncommitted"
 	MigrationCommitted   Name = "migration-committed"

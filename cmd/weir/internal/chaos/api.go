@@ -27,8 +27,8 @@ type api struct {
 	odd  http.HandlerFunc // answers in the place of the API; nil: nobody does
 }
 
-// trap springs at the nth request from now, or at the first one after it that
-// is at the stage.
+// trap springs at the nth request from now that can have an effect, or at the
+// first one after it that is at the stage.
 type trap struct {
 	stage  stage
 	left   int
@@ -70,8 +70,7 @@ func (a *api) comeBack() error {
 	return err
 }
 
-// close ends the API once every request that arrived has been executed, so that
-// its books are complete.
+// close ends the API once every request that arrived has been answered.
 func (a *api) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -99,12 +98,14 @@ func (a *api) answerOddly(f http.HandlerFunc) {
 	a.odd = f
 }
 
-// meet tells what waits for the next request.
-func (a *api) meet() (*trap, http.HandlerFunc) {
+// meet tells what waits for the request.
+func (a *api) meet(r *http.Request) (*trap, http.HandlerFunc) {
+	key := r.Header.Get("Idempotency-Key")
+	effective := !strings.HasPrefix(key, refused) && a.Keys(key)[key].Effects == 0
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := a.trap
-	if t == nil {
+	if t == nil || !effective {
 		return nil, a.odd
 	}
 	if t.left--; t.left > 0 {
@@ -129,7 +130,7 @@ func (a *api) take(t *trap) bool {
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	t, odd := a.meet()
+	t, odd := a.meet(r)
 	switch {
 	case odd != nil:
 		odd(w, r)

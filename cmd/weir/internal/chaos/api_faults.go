@@ -126,7 +126,8 @@ func apiAway(ctx context.Context, w *world) error {
 // keep the gate up.
 func poisonedProbe(kind sandbox.Kind, state, reason string) scenario {
 	return scenario{name: "API: a probe that is poison: " + string(kind), run: func(ctx context.Context, w *world) error {
-		poison := w.make(bySend, 1)[0] // the oldest of all, and so the first to probe
+		// The oldest of all, and so the first to probe. No other key begins with its.
+		poison := w.makeAs("poison-", "", bySend, 1)[0]
 		w.api.SetFaults(sandbox.Fault{Kind: kind})
 		if err := w.endure(ctx, state, reason, func() {}); err != nil {
 			return err

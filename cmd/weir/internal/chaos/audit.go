@@ -54,10 +54,10 @@ func (a *audit) check(ok bool, k kind, format string, args ...any) {
 
 // row is what the database says of one key.
 type row struct {
-	key, state                      string
-	messageID, requestID, code, why sql.NullString
-	ambiguousAt, settledAt          sql.NullInt64
-	pruned                          bool // only its tombstone is there
+	key, state                        string
+	messageID, requestID, code, why   sql.NullString
+	ambiguousAt, settledAt, expiresAt sql.NullInt64
+	pruned                            bool // only its tombstone is there
 }
 
 // audit holds the books against each other when all has settled.
@@ -113,7 +113,9 @@ func (a *audit) judge(r row, at sandbox.Key) {
 		a.check(r.pruned || r.requestID.String != "", isUnsaid, "%s is sent without a request id", r.key)
 	case "failed", "expired", "canceled":
 		a.check(at.Effects == 0, isUntrue, "%s is %s and took effect", r.key, r.state)
-		a.check(r.code.String+r.why.String != "" || r.state != "failed", isUnsaid, "%s is failed without a reason", r.key)
+		a.check(r.pruned || r.code.String+r.why.String != "", isUnsaid, "%s is %s without a reason", r.key, r.state)
+		a.check(r.pruned || r.state != "expired" || r.expiresAt.Valid && r.settledAt.Int64 >= r.expiresAt.Int64, isUntrue,
+			"%s is expired before its deadline", r.key)
 	case "unknown":
 		a.check(r.ambiguousAt.Valid, isUnsaid, "%s is unknown without an attempt that may have been sent", r.key)
 		a.check(r.code.String+r.why.String != "", isUnsaid, "%s is unknown without a reason", r.key)
@@ -136,17 +138,38 @@ func (a *audit) attempts(ctx context.Context, db *sql.DB, known map[string]sandb
 	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM attempts WHERE verdict = 'lost'`).Scan(&a.cut); err != nil {
 		return err
 	}
-	var forgotten int
-	err = db.QueryRowContext(ctx, `
-		SELECT count(DISTINCT message) FROM attempts JOIN messages ON id = message
-		WHERE verdict IN ('lost', 'ambiguous', 'retry', 'in_progress') AND ambiguous_at IS NULL`).Scan(&forgotten)
-	a.check(forgotten == 0, isUntrue, "%d messages have forgotten an attempt that may have had an effect", forgotten)
-	return err
+	return a.history(ctx, db)
+}
+
+// history checks what the attempts of a message say of each other and of its row.
+// An API that never forgets a key answers a repeat without a second effect, so
+// that only the attempts tell of it.
+func (a *audit) history(ctx context.Context, db *sql.DB) error {
+	for _, never := range []struct {
+		query string
+		kind  kind
+		text  string
+	}{
+		{`SELECT count(*) FROM attempts AS final JOIN attempts AS later USING (message)
+		  WHERE final.verdict IN ('sent', 'refused') AND later.number > final.number`,
+			isTwice, "%d requests were made after the API had answered for good"},
+		{`SELECT count(DISTINCT message) FROM attempts JOIN messages ON id = message
+		  WHERE ambiguous_at IS NULL
+		    AND (verdict IN ('lost', 'ambiguous', 'retry', 'in_progress') OR verdict = 'not_api' AND attempts.http_status / 100 = 2)`,
+			isUntrue, "%d messages have forgotten an attempt that may have had an effect"},
+	} {
+		var found int
+		if err := db.QueryRowContext(ctx, never.query).Scan(&found); err != nil {
+			return err
+		}
+		a.check(found == 0, never.kind, never.text, found)
+	}
+	return nil
 }
 
 func readRows(ctx context.Context, db *sql.DB) (map[string]row, error) {
 	found, err := db.QueryContext(ctx, `
-		SELECT idempotency_key, state, message_id, request_id, error_code, error_message, ambiguous_at, settled_at
+		SELECT idempotency_key, state, message_id, request_id, error_code, error_message, ambiguous_at, settled_at, expires_at
 		FROM messages`)
 	if err != nil {
 		return nil, err
@@ -156,7 +179,7 @@ func readRows(ctx context.Context, db *sql.DB) (map[string]row, error) {
 	for found.Next() {
 		var r row
 		if err := found.Scan(&r.key, &r.state, &r.messageID, &r.requestID, &r.code, &r.why,
-			&r.ambiguousAt, &r.settledAt); err != nil {
+			&r.ambiguousAt, &r.settledAt, &r.expiresAt); err != nil {
 			return nil, err
 		}
 		rows[r.key] = r
@@ -251,10 +274,11 @@ func (a *audit) escapes(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// counted pairs a count in status with the state that it counts.
-var counted = []struct{ column, state string }{
-	{"pending", "pending"}, {"retrying", "retrying"}, {"in_flight", "sending"}, {"sent", "sent"},
-	{"failed", "failed"}, {"expired", "expired"}, {"canceled", "canceled"}, {"unknown", "unknown"},
+// counted pairs a column of status with what it counts of the messages.
+var counted = []struct{ column, of string }{
+	{"pending", "state = 'pending'"}, {"retrying", "state = 'retrying'"}, {"in_flight", "state = 'sending'"},
+	{"sent", "state = 'sent'"}, {"failed", "state = 'failed'"}, {"expired", "state = 'expired'"},
+	{"canceled", "state = 'canceled'"}, {"unknown", "state = 'unknown'"}, {"throttled", "throttles"},
 }
 
 // counts compares the counts in status with a full count, for each bucket and
@@ -264,10 +288,14 @@ func (a *audit) counts(ctx context.Context, db *sql.DB) error {
 	for _, c := range counted {
 		columns = append(columns, fmt.Sprintf(`
 			SELECT scope, '%[1]s' AS of, %[1]s AS said,
-			       (SELECT count(*) FROM messages
-			        WHERE state = '%[2]s' AND (status.scope LIKE 'daemon:%%' OR status.scope = 'bucket:' || account || '/' || channel)) AS there
-			FROM status`, c.column, c.state))
+			       (SELECT coalesce(sum(%[2]s), 0) FROM messages
+			        WHERE status.scope LIKE 'daemon:%%' OR status.scope = 'bucket:' || account || '/' || channel) AS there
+			FROM status`, c.column, c.of))
 	}
+	columns = append(columns, `
+			SELECT 'bucket:' || account || '/' || channel AS place, 'messages, and not even a row', 0, count(*) FROM messages
+			WHERE place NOT IN (SELECT scope FROM status)
+			GROUP BY place`)
 	rows, err := db.QueryContext(ctx, `SELECT scope, of, said, there FROM (`+strings.Join(columns, " UNION ALL ")+`) WHERE said <> there`)
 	if err != nil {
 		return err

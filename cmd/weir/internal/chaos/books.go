@@ -33,15 +33,15 @@ func (a *audit) effects(stats sandbox.Stats, known map[string]sandbox.Key, bodie
 	}
 }
 
-// told is what the attempts of one message tell.
-type told struct {
+// tally is what the attempts of one message come to.
+type tally struct {
 	requests int
 	unsure   bool // one of them may not have arrived, or did not
 }
 
 // arrivals checks that every request on the wire is told by an attempt, and
 // that each attempt tells of no more than there were, as far as it can know.
-func (a *audit) arrivals(attempts map[string]told, known map[string]sandbox.Key) {
+func (a *audit) arrivals(attempts map[string]tally, known map[string]sandbox.Key) {
 	for key, t := range attempts {
 		saw := len(known[key].Arrivals)
 		a.check(t.requests >= saw, isUnwritten, "of %s the API saw %d requests, the attempts tell of %d", key, saw, t.requests)
@@ -50,7 +50,7 @@ func (a *audit) arrivals(attempts map[string]told, known map[string]sandbox.Key)
 }
 
 // readAttempts gives what the attempts tell, by key.
-func readAttempts(ctx context.Context, db *sql.DB) (map[string]told, error) {
+func readAttempts(ctx context.Context, db *sql.DB) (map[string]tally, error) {
 	found, err := db.QueryContext(ctx, `
 		SELECT idempotency_key, coalesce(sum(requests), 0), count(*) FILTER (WHERE verdict IN ('lost', 'never_left') OR attempts.error_code = 'tls') > 0
 		FROM messages LEFT JOIN attempts ON message = id
@@ -59,10 +59,10 @@ func readAttempts(ctx context.Context, db *sql.DB) (map[string]told, error) {
 		return nil, err
 	}
 	defer func() { _ = found.Close() }()
-	attempts := map[string]told{}
+	attempts := map[string]tally{}
 	for found.Next() {
 		var key string
-		var t told
+		var t tally
 		if err := found.Scan(&key, &t.requests, &t.unsure); err != nil {
 			return nil, err
 		}

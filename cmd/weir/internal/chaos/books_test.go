@@ -54,17 +54,17 @@ func TestTheAuditFindsEffectsThatWereNeverHandedOver(t *testing.T) {
 func TestTheAuditComparesTheRequestsOfEachKey(t *testing.T) {
 	twice := map[string]sandbox.Key{"k": {Arrivals: make([]time.Time, 2)}}
 	for name, c := range map[string]struct {
-		told told
+		told tally
 		want []kind
 	}{
-		"as many":                       {told{requests: 2}, nil},
-		"one without an attempt":        {told{requests: 1, unsure: true}, []kind{isUnwritten}},
-		"one that the API did not see":  {told{requests: 3}, []kind{isUntrue}},
-		"one that may not have arrived": {told{requests: 3, unsure: true}, nil},
+		"as many":                       {tally{requests: 2}, nil},
+		"one without an attempt":        {tally{requests: 1, unsure: true}, []kind{isUnwritten}},
+		"one that the API did not see":  {tally{requests: 3}, []kind{isUntrue}},
+		"one that may not have arrived": {tally{requests: 3, unsure: true}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var a audit
-			a.arrivals(map[string]told{"k": c.told}, twice)
+			a.arrivals(map[string]tally{"k": c.told}, twice)
 			if got := a.kinds(); !slices.Equal(got, c.want) {
 				t.Errorf("found %v, want %v", a.findings, c.want)
 			}

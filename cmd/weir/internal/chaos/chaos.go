@@ -5,12 +5,12 @@
 //
 // A run consists of episodes, each with a data directory, an API and producers
 // of its own: kill after kill, then peace until all has settled, then the
-// audit. Scenarios are the same without a kill: a fault, what the status table
-// has to say of it, its end, the audit.
+// audit. Scenarios are a fault each of what weir lives with: the fault, what the
+// status table has to say of it, its end, the audit. Some let weir die in it.
 //
-// A seed decides what is handed over, who dies where and when; it does not
-// decide how the processes are scheduled, so that a failing run is likely to
-// fail again and not certain to. Named places need a program built with the tag
+// A seed decides what is handed over and who dies where and when; not which
+// requests the API fails nor how the processes are scheduled, so that a failing
+// run is likely to fail again and not certain to. Named places need a program built with the tag
 // chaos (see package point); without it the kills are at random.
 package chaos
 
@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -45,13 +44,13 @@ type Config struct {
 	Env     []string
 	// Kills is how many there are in all.
 	Kills int
-	// Seed decides about everything that is left to chance.
+	// Seed decides what is handed over and who dies where and when.
 	Seed uint64
 	// FaultLasts is the least time that a fault of a scenario lasts. Zero is a
 	// second and a half.
 	FaultLasts time.Duration
-	// Dir takes the data directories; those of episodes without a finding are
-	// removed. Needed.
+	// Dir takes the data directories; those of episodes that ended without a
+	// finding are removed. Needed.
 	Dir string
 	// Out is told of each episode. Needed.
 	Out io.Writer
@@ -64,10 +63,11 @@ func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 	start := time.Now()
 	for number, plan := range plans(cfg.Seed, cfg.Kills) {
 		e := &episode{plan: plan, verdict: v}
-		err := e.run(ctx, cfg, filepath.Join(cfg.Dir, fmt.Sprintf("episode-%d", number+1)))
+		dir := filepath.Join(cfg.Dir, fmt.Sprintf("episode-%d", number+1))
+		err := e.run(ctx, cfg, dir)
 		v.Elapsed = time.Since(start)
 		if err != nil {
-			return v, fmt.Errorf("chaos: episode %d: %w", number+1, err)
+			return v, fmt.Errorf("chaos: episode %d: %w (%s)", number+1, err, dir)
 		}
 		if _, err := fmt.Fprintf(cfg.Out, "episode %d: %s\n", number+1, e.summary()); err != nil {
 			return v, err
@@ -129,12 +129,4 @@ func usable() (anywhere, fresh []strike) {
 		}
 	}
 	return anywhere, fresh
-}
-
-// tidy removes what an episode without findings left behind.
-func tidy(dir string, findings int) error {
-	if findings > 0 {
-		return nil
-	}
-	return os.RemoveAll(dir)
 }

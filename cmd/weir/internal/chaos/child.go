@@ -33,7 +33,6 @@ func (w *world) start(env []string, stdin string, args ...string) (*child, error
 	c := &child{cmd: exec.Command(w.cfg.Program, args...), running: make(chan struct{}), ended: make(chan struct{})}
 	c.cmd.Dir = w.dir
 	c.cmd.Env = slices.Concat(w.cfg.Env, w.settings, env)
-	c.cmd.SysProcAttr = w.as
 	if stdin != "" {
 		c.cmd.Stdin = strings.NewReader(stdin)
 	}
@@ -120,7 +119,8 @@ func (c *child) diedOf(signal syscall.Signal) bool {
 	return ok && status.Signaled() && status.Signal() == signal
 }
 
-// awaitEnd waits until the process has ended by itself.
+// awaitEnd waits until the process has ended by itself. Its error wraps ErrFound
+// if that takes too long.
 func (c *child) awaitEnd(ctx context.Context, patience time.Duration) error {
 	select {
 	case <-c.ended:
@@ -128,7 +128,7 @@ func (c *child) awaitEnd(ctx context.Context, patience time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(patience):
-		return fmt.Errorf("weir %s did not end within %v", c.cmd.Args[1], patience)
+		return fmt.Errorf("%w: weir %s did not end within %v", ErrFound, c.cmd.Args[1], patience)
 	}
 }
 
@@ -150,7 +150,7 @@ func (c *child) stop(ctx context.Context) error {
 		return err
 	}
 	if err := c.awaitEnd(ctx, stopPatience); err != nil {
-		return fmt.Errorf("%w: %w", ErrFound, err)
+		return err
 	}
 	return c.blame()
 }

@@ -1,8 +1,13 @@
 package chaos
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +59,31 @@ func TestAProcessThatEndsByItselfIsToBlameWhenAnotherIsStarted(t *testing.T) {
 				t.Errorf("the next relay: %v, want a finding: %v", err, c.blamed)
 			}
 		})
+	}
+}
+
+func TestAProcessThatDoesNotEndIsAFindingUnlessTheRunIsBrokenOff(t *testing.T) {
+	_, child := shell(t, obedient)
+	<-child.running
+	if err := child.awaitEnd(t.Context(), time.Millisecond); !errors.Is(err, ErrFound) {
+		t.Errorf("it does not end: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := child.awaitEnd(ctx, time.Minute); !errors.Is(err, context.Canceled) || errors.Is(err, ErrFound) {
+		t.Errorf("broken off: %v", err)
+	}
+}
+
+func TestARunThatBreaksOffNamesTheDirectoryThatItKeeps(t *testing.T) {
+	dir := t.TempDir()
+	v, err := Run(t.Context(), Config{Program: "/bin/sh", Kills: 1, Seed: 1, Dir: dir, Out: io.Discard})
+	kept := filepath.Join(dir, "episode-1")
+	if !errors.Is(err, ErrFound) || !strings.Contains(err.Error(), "("+kept+")") {
+		t.Errorf("%v, want %s named", err, kept)
+	}
+	if _, err := os.Stat(filepath.Join(kept, "shop.db")); err != nil || v.Kills["at random"] != 0 {
+		t.Errorf("%v; %v", err, v.Kills)
 	}
 }
 

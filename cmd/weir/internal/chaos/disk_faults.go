@@ -185,7 +185,7 @@ func replaced(ctx context.Context, w *world) error {
 		return err
 	}
 	if err := w.daemon.awaitEnd(ctx, startPatience); err != nil {
-		return fmt.Errorf("%w: its database was replaced: %w", ErrFound, err)
+		return fmt.Errorf("its database was replaced: %w", err)
 	}
 	w.daemon.awaited = true // and judged here
 	if code, said := w.daemon.cmd.ProcessState.ExitCode(), w.daemon.said(); code != 1 || !strings.Contains(said, "replaced or removed") {
@@ -225,7 +225,7 @@ func readOnly(ctx context.Context, w *world) error {
 		return err
 	}
 	if err := w.daemon.awaitEnd(ctx, startPatience); err != nil {
-		return fmt.Errorf("%w: on a read-only data directory: %w", ErrFound, err)
+		return fmt.Errorf("on a read-only data directory: %w", err)
 	}
 	w.daemon.awaited = true // and judged here
 	said := w.daemon.said()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
 
@@ -43,29 +44,36 @@ type episode struct {
 }
 
 func (e *episode) run(ctx context.Context, cfg Config, dir string) (err error) {
-	e.chance = rand.New(rand.NewPCG(e.seed, 1))
 	e.world, err = newWorld(ctx, cfg, dir, sandbox.Config{
 		Limit: usual, Rounding: sim.Ceil, Scope: sandbox.PerChannel, Latency: 5 * time.Millisecond, Jitter: 10 * time.Millisecond,
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.close(), tidy(dir, e.findings)) }()
-	for _, s := range e.strikes {
+	defer func() {
+		if err = errors.Join(err, e.close()); err == nil && e.findings == 0 {
+			err = os.RemoveAll(dir)
+		}
+	}()
+	for i, s := range e.strikes {
+		// Each its own, however much the one before has drawn.
+		e.chance = rand.New(rand.NewPCG(e.seed, uint64(i)))
 		before := e.verdict.Kills[s.name]
 		if err = e.round(ctx, s); err == nil && e.verdict.Kills[s.name] == before {
 			s.most = min(s.most, 1) // it did not get there so often; once it will
 			err = e.round(ctx, s)
 		}
 		if err != nil {
-			e.findings++
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	unsettled := e.peace(ctx)
 	if unsettled != nil && !errors.Is(unsettled, ErrFound) {
-		e.findings++
 		return unsettled
+	}
+	if e.daemonAlive() { // what is audited would change meanwhile
+		unsettled = errors.Join(unsettled, e.daemon.stop(ctx))
+		e.daemon.kill()
 	}
 	a, err := e.audit(ctx) // also of what has not settled: it says what is missing
 	if ctx.Err() != nil {
@@ -75,7 +83,7 @@ func (e *episode) run(ctx context.Context, cfg Config, dir string) (err error) {
 		a = &audit{findings: []finding{{isDamaged, fmt.Sprintf("the audit cannot read it: %v", err)}}}
 	}
 	a.check(unsettled == nil, isStuck, "%v", unsettled)
-	e.findings += len(a.findings)
+	e.findings = len(a.findings)
 	e.verdict.add(e.world, a)
 	return nil
 }
@@ -86,7 +94,7 @@ func (e *episode) summary() string {
 
 // round hands over new messages, lets a process die, and waits for its end.
 func (e *episode) round(ctx context.Context, s strike) error {
-	for _, w := range []way{bySend, byNATS, byShop} {
+	for _, w := range ways {
 		e.make(w, 5+e.chance.IntN(6))
 		e.makeOthers(w)
 	}
@@ -115,7 +123,7 @@ func (e *episode) round(ctx context.Context, s strike) error {
 		err = errors.Join(err, e.finishSend(ctx, victims.sender, victims.count))
 	}
 	if err == nil && !e.daemonAlive() && e.chance.IntN(2) == 0 {
-		// Only every other time: whoever closes the database last tidies it, and
+		// Not every time: whoever closes the database last tidies it, and
 		// a daemon must also start on what a dead one left.
 		err = e.inspect(ctx)
 	}
@@ -151,7 +159,7 @@ func (e *episode) cast(ctx context.Context, s strike) (c cast, err error) {
 		}
 	}
 	if s.stage != nowhere {
-		e.api.set(&trap{stage: s.stage, left: 1 + e.chance.IntN(s.most), spring: e.world.daemon.kill})
+		e.api.set(&trap{stage: s.stage, left: 1 + e.chance.IntN(s.most), spring: e.daemon.kill})
 	}
 	if err := e.keepRelay(env[relay]...); err != nil {
 		return c, err
@@ -161,7 +169,7 @@ func (e *episode) cast(ctx context.Context, s strike) (c cast, err error) {
 			return c, err
 		}
 	}
-	c.victim = map[role]*child{daemon: e.world.daemon, sender: c.sender, relay: e.relay}[s.role]
+	c.victim = map[role]*child{daemon: e.daemon, sender: c.sender, relay: e.relay}[s.role]
 	return c, nil
 }
 
@@ -172,16 +180,16 @@ func (e *episode) leaveClaims(ctx context.Context) error {
 			return err
 		}
 	}
-	e.api.set(&trap{stage: lost, left: 1, spring: e.world.daemon.kill})
+	e.api.set(&trap{stage: lost, left: 1, spring: e.daemon.kill})
 	defer e.api.set(nil)
 	if _, err := e.feed(ctx); err != nil {
 		return err
 	}
-	if err := e.world.daemon.awaitEnd(ctx, strikePatience); err != nil {
-		return fmt.Errorf("%w: nothing is sent: %w", ErrFound, err)
+	if err := e.daemon.awaitEnd(ctx, strikePatience); err != nil {
+		return fmt.Errorf("nothing is sent: %w", err)
 	}
 	e.make(bySend, some) // for the one that is to die
-	return e.world.daemon.blame()
+	return e.daemon.blame()
 }
 
 // strike waits for the victim's death, or brings it.

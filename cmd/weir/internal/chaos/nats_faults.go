@@ -147,6 +147,7 @@ func natsRestarted(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
+	w.atEnd(nats.Shutdown) // which does nothing the second time
 	if err := w.moveTo(ctx, address); err != nil {
 		return err
 	}

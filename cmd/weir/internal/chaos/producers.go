@@ -3,12 +3,15 @@ package chaos
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"weir/outbox"
 	"weir/queue"
@@ -19,9 +22,12 @@ type way string
 
 const (
 	bySend way = "send"
-	byNATS way = "nats"
+	byNATS way = "nats" // weir.send
+	byRPC  way = "rpc"  // weir.rpc.send
 	byShop way = "shop"
 )
+
+var ways = []way{bySend, byNATS, byRPC, byShop}
 
 // What the keys of messages begin with that may end other than sent.
 const (
@@ -152,7 +158,11 @@ func (p *producers) again() {
 func (p *producers) left() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.waiting[bySend]) + len(p.waiting[byNATS]) + len(p.waiting[byShop])
+	n := 0
+	for _, keys := range p.waiting {
+		n += len(keys)
+	}
+	return n
 }
 
 // startSend begins to hand over by weir send; finishSend hears of its end.
@@ -182,10 +192,18 @@ func (p *producers) finishSend(ctx context.Context, c *child, count int) error {
 	return nil
 }
 
-// publish hands over on NATS until all is stored or ctx ends.
+// publish hands over on NATS, on both ways, until all is stored or ctx ends.
 func (p *producers) publish(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { persist(ctx, p.publishOnce) })
+	group.Go(func() { persist(ctx, p.requestOnce) })
+	group.Wait()
+}
+
+// persist tries until all is done or ctx ends.
+func persist(ctx context.Context, try func(context.Context) (done bool)) {
 	for ctx.Err() == nil {
-		if p.publishOnce(ctx) {
+		if try(ctx) {
 			return
 		}
 		select {
@@ -207,6 +225,31 @@ func (p *producers) publishOnce(ctx context.Context) (done bool) {
 	acked, _ := p.publisher.Publish(ctx, envelopes) // what is not acked is published again
 	p.confirm(byNATS, acked)
 	return acked == len(keys)
+}
+
+// requestOnce asks weir, one message after the other, to take what waits. Only
+// its answer confirms: nothing else keeps the message until it has a row.
+func (p *producers) requestOnce(ctx context.Context) (done bool) {
+	_, envelopes := p.take(byRPC)
+	if len(envelopes) == 0 {
+		return true
+	}
+	nc, err := nats.Connect("nats://"+p.world.nats, nats.NoReconnect(), nats.Timeout(time.Second))
+	if err != nil {
+		return false
+	}
+	defer nc.Close()
+	for _, envelope := range envelopes {
+		patient, cancel := context.WithTimeout(ctx, 5*time.Second)
+		answer, err := nc.RequestWithContext(patient, "weir.rpc.send", envelope)
+		cancel()
+		var said struct{ Result outbox.Result }
+		if err != nil || json.Unmarshal(answer.Data, &said) != nil || said.Result != outbox.Accepted && said.Result != outbox.AlreadyThere {
+			return false // all the same is asked again
+		}
+		p.confirm(byRPC, 1)
+	}
+	return true
 }
 
 // trade commits what is waiting for the shop in its database: from then on the

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -24,8 +25,8 @@ const (
 	tellSlack  = 5 * time.Second
 )
 
-// scenario is a fault without a kill: what goes wrong, what the status table
-// says of it, how it ends. That all messages are sent then, each once, is
+// scenario is a fault of what weir lives with: what goes wrong, what the status
+// table says of it, how it ends. That all messages are sent then, each once, is
 // checked after every one.
 type scenario struct {
 	name string
@@ -59,6 +60,24 @@ func Scenarios() []string {
 	return names
 }
 
+// CheckScenario tells whether this build can play the fault.
+func CheckScenario(name string) error {
+	_, err := scenarioNamed(name)
+	return err
+}
+
+func scenarioNamed(name string) (scenario, error) {
+	all := scenarios()
+	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
+	switch {
+	case i < 0:
+		return scenario{}, fmt.Errorf("there is no scenario %q", name)
+	case all[i].pointed && !point.Built:
+		return scenario{}, fmt.Errorf("scenario %q needs a build with the tag chaos", name)
+	}
+	return all[i], nil
+}
+
 // ErrSkipped is returned, wrapped, by RunScenario for a fault that this machine
 // does not let anybody play.
 var ErrSkipped = errors.New("skipped")
@@ -66,15 +85,14 @@ var ErrSkipped = errors.New("skipped")
 // RunScenario plays one fault. Its error wraps ErrFound if weir is at fault, and
 // ErrSkipped if nothing was played.
 func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
-	all := scenarios()
-	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
-	if i < 0 {
-		return fmt.Errorf("there is no scenario %q", name)
+	s, err := scenarioNamed(name)
+	if err != nil {
+		return err
 	}
-	dir := filepath.Join(cfg.Dir, strings.Map(letters, name))
-	findings, told, err := all[i].play(ctx, cfg, dir)
+	dir := filepath.Join(cfg.Dir, strings.Map(letters, strings.ToLower(name)))
+	findings, slowest, err := s.play(ctx, cfg, dir)
 	if errors.Is(err, ErrSkipped) {
-		return errors.Join(fmt.Errorf("%s: %w", name, err), tidy(dir, 0))
+		return errors.Join(fmt.Errorf("%s: %w", name, err), os.RemoveAll(dir))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w (%s)", name, err, dir)
@@ -83,11 +101,11 @@ func RunScenario(ctx context.Context, cfg Config, name string) (err error) {
 		return fmt.Errorf("%s: %w: %v (%s)", name, ErrFound, findings, dir)
 	}
 	said := ""
-	if told > 0 {
-		said = fmt.Sprintf(", the status told it after %v", told.Round(10*time.Millisecond))
+	if slowest > 0 {
+		said = fmt.Sprintf(", the status told it after %v", slowest.Round(10*time.Millisecond))
 	}
 	_, err = fmt.Fprintf(cfg.Out, "%s: nothing lost, nothing twice%s\n", name, said)
-	return errors.Join(err, tidy(dir, 0))
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // letters makes a name fit for a directory.
@@ -98,9 +116,9 @@ func letters(r rune) rune {
 	return '-'
 }
 
-// play gives what was found, and how long the status took to tell of the fault;
-// zero if it had not to.
-func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []finding, told time.Duration, err error) {
+// play gives what was found, and how long the status took at most to tell of the
+// fault; zero if it had not to.
+func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []finding, slowest time.Duration, err error) {
 	conf := sandbox.Config{
 		Limit: 10 * usual, Rounding: sim.Ceil, Scope: sandbox.PerChannel, Latency: 2 * time.Millisecond, Jitter: 5 * time.Millisecond,
 	}
@@ -136,7 +154,7 @@ func (s scenario) play(ctx context.Context, cfg Config, dir string) (findings []
 	if err != nil {
 		return nil, 0, err
 	}
-	return a.findings, w.told, nil
+	return a.findings, w.slowest, nil
 }
 
 // some is how many messages are handed over on each way at a time.
@@ -144,7 +162,7 @@ const some = 8
 
 // makeSome makes new messages, to be handed over on every way.
 func (w *world) makeSome() {
-	for _, by := range []way{bySend, byNATS, byShop} {
+	for _, by := range ways {
 		w.make(by, some)
 	}
 }
@@ -165,6 +183,12 @@ func (w *world) feedUntil(ctx context.Context, ttl string) ([]string, error) {
 
 // seen is a row of the status table.
 type seen struct{ state, reason string }
+
+// is tells whether it is the state, with a reason that contains the text. No
+// state but running explains itself.
+func (s seen) is(state, reason string) bool {
+	return s.state == state && strings.Contains(s.reason, reason) && (s.reason != "" || state == "running")
+}
 
 func (w *world) status(ctx context.Context, scope string) (s seen, err error) {
 	db, err := w.database()
@@ -200,12 +224,12 @@ func (w *world) awaitTold(ctx context.Context, what, state, reason string, look 
 	err := until(ctx, tellWithin+tellSlack, fmt.Sprintf("%s is %s: %s", what, state, reason), func() (bool, error) {
 		s, err := look()
 		last = s
-		return s.state == state && strings.Contains(s.reason, reason), err
+		return s.is(state, reason), err
 	})
 	if err != nil {
 		return fmt.Errorf("%w; it is %s: %s", err, last.state, last.reason)
 	}
-	w.told = max(w.told, time.Since(begun))
+	w.slowest = max(w.slowest, time.Since(begun))
 	return nil
 }
 

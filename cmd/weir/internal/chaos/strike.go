@@ -40,13 +40,17 @@ type strike struct {
 	claims bool
 	// draining sends SIGTERM first.
 	draining bool
-	// limit and faults bring the API to where the place is reached; zero is as usual.
+	// limit and faults bring the API to where the place is reached; zero is as
+	// usual, and no faults at all are another thing.
 	limit  int
 	faults []sandbox.Fault
 }
 
 // byHand tells whether nothing kills the process at its place.
 func (s strike) byHand() bool { return s.at == "" && s.stage == nowhere }
+
+// fine is an API that executes what reaches it.
+var fine = []sandbox.Fault{}
 
 // down is an API that fails until the strike is over.
 var down = []sandbox.Fault{{Kind: sandbox.Kind503}}
@@ -59,13 +63,14 @@ var atRandom = strike{name: "at random", role: daemon}
 
 // strikes are all ways to die. Each is a line of the verdict.
 var strikes = []strike{
-	{name: "migration, before its commit", role: daemon, at: point.MigrationUncommitted, most: 1, fresh: true},
-	{name: "migration, after its commit", role: daemon, at: point.MigrationCommitted, most: 1, fresh: true},
-	{name: "migration by send, before its commit", role: sender, at: point.MigrationUncommitted, most: 1, fresh: true},
+	{name: "migration, before its commit", role: daemon, at: point.MigrationUncommitted, most: 2, fresh: true},
+	{name: "migration, after its commit", role: daemon, at: point.MigrationCommitted, most: 2, fresh: true},
+	{name: "migration by send, before its commit", role: sender, at: point.MigrationUncommitted, most: 2, fresh: true},
 	{name: "start, epoch begun", role: daemon, at: point.EpochBegun, most: 1},
 	{name: "recovery, before its commit", role: daemon, at: point.RecoveryUncommitted, most: 1, claims: true},
 	{name: "recovery, after its commit", role: daemon, at: point.Recovered, most: 1, claims: true},
 	{name: "intake, before its commit", role: daemon, at: point.AcceptUncommitted, most: 2},
+	{name: "intake, committed, before it knows", role: daemon, at: point.Accepted, most: 2},
 	{name: "intake, committed, before the ack", role: daemon, at: point.IntakeCommitted, most: 2},
 	{name: "intake, acked", role: daemon, at: point.IntakeAcked, most: 2},
 	{name: "feed, references published", role: daemon, at: point.WorkFed, most: 3},
@@ -74,8 +79,8 @@ var strikes = []strike{
 	{name: "claim, after its commit", role: daemon, at: point.Claimed, most: 4},
 	{name: "request, not yet written", role: daemon, at: point.Requested, most: 12},
 	{name: "request written, never executed", role: daemon, stage: lost, most: 12},
-	{name: "request written, executed later", role: daemon, stage: arrived, most: 12},
-	{name: "request executed, not answered", role: daemon, stage: executed, most: 12},
+	{name: "request written, executed later", role: daemon, stage: arrived, most: 12, faults: fine},
+	{name: "request executed, not answered", role: daemon, stage: executed, most: 12, faults: fine},
 	{name: "answer read", role: daemon, at: point.Answered, most: 12},
 	{name: "outcome, before its commit", role: daemon, at: point.OutcomeUncommitted, most: 12},
 	{name: "outcome, after its commit", role: daemon, at: point.OutcomeCommitted, most: 12},
@@ -86,8 +91,8 @@ var strikes = []strike{
 	{name: "stopping", role: daemon, draining: true},
 	{name: "send, before its commit", role: sender, at: point.AcceptUncommitted, most: 1},
 	{name: "send, committed, not told", role: sender, at: point.Accepted, most: 1},
-	{name: "relay, rows read", role: relay, at: point.RelayRead, most: 2},
-	{name: "relay, published, not marked", role: relay, at: point.RelayPublished, most: 2},
-	{name: "relay, marked", role: relay, at: point.RelayMarked, most: 2},
+	{name: "relay, rows read", role: relay, at: point.RelayRead, most: 1},
+	{name: "relay, published, not marked", role: relay, at: point.RelayPublished, most: 1},
+	{name: "relay, marked", role: relay, at: point.RelayMarked, most: 1},
 	atRandom,
 }

@@ -104,6 +104,13 @@ func restored(ctx context.Context, w *world) error {
 	if err := w.succeeds(ctx, "restore", "--replace", "backup.db"); err != nil {
 		return err
 	}
+	n, err := w.ask(ctx, `SELECT count(*) FROM messages WHERE settled_at IS NULL AND ambiguous_at IS NULL`)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return fmt.Errorf("%w: after the restore %d messages wait as if they could not have been sent since the backup", ErrFound, n)
+	}
 	w.again()
 	return nil
 }

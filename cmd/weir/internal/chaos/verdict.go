@@ -15,8 +15,8 @@ type Verdict struct {
 	Seed uint64
 	// Kills counts the processes that died, by the name of the place.
 	Kills map[string]int
-	// Missed counts those that did not reach their place and were killed
-	// somewhere else, by the name of the place.
+	// Missed counts those that were dealt a place and did not die there, but
+	// were killed somewhere else or ended by themselves first.
 	Missed map[string]int
 	// Messages, Requests, Replays and Cut count over all episodes: rows,
 	// requests that the API saw, answers that it gave again, and attempts whose
@@ -92,7 +92,7 @@ func (v *Verdict) Print(out io.Writer) error {
 			fmt.Fprintf(&text, "; %d more did not die there", n)
 		}
 		text.WriteByte('\n')
-		total += v.Kills[name] + v.Missed[name]
+		total += v.Kills[name]
 	}
 	fmt.Fprintf(&text, "\n%d kills, %d messages, %d requests, %d replays, %d attempts cut by a kill\n",
 		total, v.Messages, v.Requests, v.Replays, v.Cut)

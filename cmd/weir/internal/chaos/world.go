@@ -40,14 +40,13 @@ type world struct {
 	cfg      Config
 	dir      string
 	settings []string
-	as       *syscall.SysProcAttr
 	api      *api
 	nats     string // where producers find NATS
 	children []*child
 	daemon   *child
 	ends     []func()      // what else is closed at the end
 	forgets  bool          // attempts may be missing: rows were pruned, or a backup was restored
-	told     time.Duration // the longest that the status took to tell of a fault
+	slowest  time.Duration // that the status has been to tell of a fault
 	*producers
 }
 

@@ -70,7 +70,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	running, ended := make(chan struct{}), make(chan struct{})
 	d.mu.Lock()
-	d.cmd, d.ended, d.wanted, d.failed = cmd, ended, false, nil
+	d.cmd, d.ended, d.wanted, d.failed, d.gauges = cmd, ended, false, nil, Gauges{}
 	d.mu.Unlock()
 	go d.follow(cmd, stdout, stderr, running, ended)
 	select {
@@ -90,13 +90,15 @@ func (d *daemon) follow(cmd *exec.Cmd, stdout, stderr io.Reader, running, ended 
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		for in := json.NewDecoder(stdout); ; {
-			var g Gauges
-			if in.Decode(&g) != nil {
-				return
-			}
+			var g Gauges // zero once nothing more is told: the last one would look as if nothing grew
+			err := in.Decode(&g)
 			d.mu.Lock()
 			d.gauges = g
 			d.mu.Unlock()
+			if err != nil {
+				_, _ = io.Copy(io.Discard, stdout)
+				return
+			}
 		}
 	})
 	reading.Go(func() {

@@ -54,7 +54,10 @@ func (s *soak) measure(ctx context.Context) error {
 		if pid == 0 || err != nil {
 			continue // between two daemons
 		}
-		open, _ := os.ReadDir(filepath.Join(proc, "fd"))
+		open, err := os.ReadDir(filepath.Join(proc, "fd"))
+		if err != nil {
+			continue // likewise
+		}
 		one := sample{memory: memory, heap: int64(gauges.Heap), goroutines: int64(gauges.Goroutines), descriptors: int64(len(open))}
 		if wal, err := os.Stat(filepath.Join(s.dataDir(), "weir.db-wal")); err == nil {
 			one.wal = wal.Size()

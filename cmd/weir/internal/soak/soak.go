@@ -50,7 +50,7 @@ type Config struct {
 	// Restarts is the mean time between two restarts in the first half. The
 	// daemon that runs then goes on to the end, so that what it leaks is seen.
 	Restarts time.Duration
-	// Seed makes faults and restarts the same again.
+	// Seed decides when which storm and which restart comes.
 	Seed uint64
 	// Out takes what happens, a line each.
 	Out io.Writer
@@ -70,8 +70,7 @@ type soak struct {
 }
 
 // Run soaks until the time is over, or ctx ends, waits for what is under way, and
-// judges. The error says
-// that it could not be done; a bad verdict is none.
+// judges. The error says that it could not be done; a bad verdict is none.
 func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 	s := &soak{Config: cfg, start: time.Now()}
 	s.told.keys, s.told.bodies = make(map[string]bool), make(map[string][sha256.Size]byte)
@@ -93,11 +92,11 @@ func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 	defer func() { stopServing(); <-served }()
 
 	s.daemon = &daemon{program: s.aside, settings: s.settings()}
+	defer s.daemon.kill()
 	if err := s.daemon.run(ctx); err != nil {
 		return nil, err
 	}
-	defer s.daemon.kill()
-	if err := s.soak(ctx); err != nil {
+	if err := s.disturb(ctx); err != nil {
 		return nil, err
 	}
 	s.say("the weather is fine; waiting until all is sent")
@@ -113,8 +112,8 @@ func Run(ctx context.Context, cfg Config) (*Verdict, error) {
 	return s.judge(ctx)
 }
 
-// soak lets everything go on at once for as long as it is to.
-func (s *soak) soak(ctx context.Context) error {
+// disturb lets everything go on at once for as long as it is to.
+func (s *soak) disturb(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.For)
 	defer cancel()
 	group, working := errgroup.WithContext(ctx)

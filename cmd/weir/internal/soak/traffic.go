@@ -14,8 +14,10 @@ import (
 const (
 	// sendBatch is how many lines one weir send gets.
 	sendBatch = 20
-	// publishTick is how often messages are published.
-	publishTick = 100 * time.Millisecond
+	// publishBatch is how many messages are published at once, at least.
+	publishBatch = 3
+	// publishPause is how long what was not acked waits to be published again.
+	publishPause = 100 * time.Millisecond
 	// patience is how long one hand-over is tried again.
 	patience = 10 * time.Second
 )
@@ -56,6 +58,11 @@ func (t *told) accepted(keys []string) {
 	}
 }
 
+// every is the time between two batches of so many that make half of a rate.
+func every(batch, rate int) time.Duration {
+	return time.Duration(float64(time.Second) * float64(batch) / (float64(rate) / 2))
+}
+
 // publish hands half of the messages over on weir.send, through restarts.
 func (s *soak) publish(ctx context.Context) error {
 	p, err := queue.Connect(ctx, queue.PublisherConfig{URL: "nats://" + s.nats})
@@ -63,9 +70,16 @@ func (s *soak) publish(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = p.Close() }()
-	each := max(1, s.Rate/2/int(time.Second/publishTick))
-	for pause(ctx, publishTick) {
-		keys, envelopes := s.told.envelopes(each)
+	batch := max(publishBatch, s.Rate/20) // ten times a second at most
+	tick := time.NewTicker(every(batch, s.Rate))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		keys, envelopes := s.told.envelopes(batch)
 		// What was not acked is published again, as a producer must.
 		for begin := time.Now(); len(keys) > 0 && ctx.Err() == nil; {
 			once, cancel := context.WithTimeout(ctx, patience/5)
@@ -76,18 +90,17 @@ func (s *soak) publish(ctx context.Context) error {
 			if time.Since(begin) > 6*patience {
 				return fmt.Errorf("soak: nothing could be published for %v", 6*patience)
 			}
-			if len(keys) > 0 && !pause(ctx, publishTick) {
+			if len(keys) > 0 && !pause(ctx, publishPause) {
 				return nil
 			}
 		}
 	}
-	return nil
 }
 
 // send hands the other half over by weir send, also while the daemon is down.
 // Every tenth batch is handed over twice.
 func (s *soak) send(ctx context.Context) error {
-	tick := time.NewTicker(time.Duration(float64(time.Second) * sendBatch / (float64(s.Rate) / 2)))
+	tick := time.NewTicker(every(sendBatch, s.Rate))
 	defer tick.Stop()
 	for batch := 0; ; batch++ {
 		select {

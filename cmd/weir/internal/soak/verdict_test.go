@@ -2,11 +2,15 @@ package soak
 
 import (
 	"crypto/sha256"
+	"database/sql"
 	"fmt"
+	"math"
 	"net/http/httptest"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,13 +94,124 @@ func TestWhatTookEffectIsComparedWithWhatWasHandedOver(t *testing.T) {
 	}
 }
 
+// steady is a look at a daemon that has enough of all, and no more, but for what
+// is said.
+func steady(one sample) sample {
+	for _, figure := range []struct {
+		of     *int64
+		enough int64
+	}{{&one.memory, 60 << 20}, {&one.heap, 30 << 20}, {&one.goroutines, 200}, {&one.descriptors, 50}} {
+		if *figure.of == 0 {
+			*figure.of = figure.enough
+		}
+	}
+	return one
+}
+
+func TestWhatWasNotMeasuredMakesABadVerdict(t *testing.T) {
+	figures := []string{"memory", "heap", "goroutines", "descriptors"}
+	for name, c := range map[string]struct {
+		went  time.Duration
+		looks int
+		of    func(i int) sample
+		want  []string
+	}{
+		"all of it":                {time.Hour, 1000, func(int) sample { return steady(sample{}) }, nil},
+		"the daemon tells nothing": {time.Hour, 1000, func(int) sample { return sample{memory: 60 << 20, descriptors: 50} }, []string{"heap", "goroutines"}},
+		"the daemon falls silent": {time.Hour, 1000, func(i int) sample {
+			return sample{memory: 60 << 20, descriptors: 50, heap: int64(max(0, 700-i)), goroutines: int64(max(0, 700-i))}
+		}, []string{"heap", "goroutines"}},
+		"nobody looked for half an hour": {time.Hour, 0, nil, figures},
+		"it was interrupted early":       {31 * time.Minute, 60, func(int) sample { return steady(sample{}) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &soak{Config: Config{For: time.Hour, Restarts: time.Minute}, went: c.went}
+			s.samples.restarted()
+			for i := range c.looks {
+				s.samples.add(c.of(i))
+			}
+			v := &Verdict{}
+			s.judgeGrowth(v)
+			if got := bad(v); !slices.Equal(got, c.want) {
+				t.Errorf("found bad: %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestADaemonThatTellsNothingOfItselfAnyMoreIsNotTakenToBeAsBefore(t *testing.T) {
+	for name, falls := range map[string]string{"it tells nonsense": `echo what`, "it tells no more": `exec >&-`} {
+		t.Run(name, func(t *testing.T) {
+			d := &daemon{program: func(...string) *exec.Cmd {
+				return exec.Command("/bin/sh", "-c", `trap "`+falls+`" USR1; echo '{"goroutines":7,"heap":9}'; `+
+					`echo '{"msg":"running"}' >&2; while :; do sleep 0.01; done`)
+			}}
+			t.Cleanup(d.kill)
+			if err := d.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			await := func(goroutines int) {
+				t.Helper()
+				for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+					_, g, err := d.alive()
+					if err == nil && g.Goroutines == goroutines {
+						return
+					}
+					if err != nil || time.Now().After(end) {
+						t.Fatalf("the gauges are %+v, %v; want %d goroutines", g, err, goroutines)
+					}
+				}
+			}
+			await(7)
+			if err := d.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+				t.Fatal(err)
+			}
+			await(0)
+		})
+	}
+}
+
+func TestARequestAfterAFinalAnswerIsSeenInItsAttempt(t *testing.T) {
+	s := &soak{Config: Config{Dir: t.TempDir()}}
+	db, err := store.Open(t.Context(), store.Config{Dir: s.dataDir(), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := sql.Open("sqlite3", filepath.Join(s.dataDir(), "weir.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	for want, attempt := range []string{`(1, 1, 0, 'throttled')`, `(1, 2, 0, 'sent'), (2, 3, 0, 'sent')`, `(1, 3, 0, 'sent')`} {
+		if _, err := file.Exec(`INSERT INTO attempts (message, number, started_at, verdict) VALUES ` + attempt); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.repeats(t.Context()); err != nil || got != max(0, want-1) {
+			t.Errorf("after %s: %d, %v; want %d", attempt, got, err, max(0, want-1))
+		}
+	}
+}
+
+func TestHalfOfEveryRateIsPublishedAndHalfSent(t *testing.T) {
+	for rate := 1; rate <= 1000; rate++ {
+		for _, batch := range []int{sendBatch, publishBatch, max(publishBatch, rate/20)} {
+			if got := float64(batch) / every(batch, rate).Seconds(); math.Abs(got-float64(rate)/2) > 1e-3 {
+				t.Errorf("at a rate of %d, batches of %d make %g a second", rate, batch, got)
+			}
+		}
+	}
+}
+
 func TestWhatEachDaemonLeaksIsSeenInTheLastOne(t *testing.T) {
 	s := &soak{}
 	for i := range 1000 {
 		if i < 500 && i%100 == 99 {
 			s.samples.restarted() // which takes away what had leaked
 		}
-		s.samples.add(sample{goroutines: int64(i % 500)})
+		s.samples.add(steady(sample{goroutines: int64(i%500) + 1}))
 	}
 	v := &Verdict{}
 	s.judgeGrowth(v)
@@ -126,6 +241,9 @@ func TestALongSoakWithoutARestartIsBad(t *testing.T) {
 		s := &soak{Config: Config{For: time.Hour, Restarts: time.Minute}, went: time.Hour}
 		for range restarts {
 			s.samples.restarted()
+		}
+		for range 1000 {
+			s.samples.add(steady(sample{}))
 		}
 		v := &Verdict{}
 		s.judgeGrowth(v)
@@ -163,7 +281,7 @@ func TestWhatGrowsAllTheTimeMakesABadVerdictAndWhatStaysDoesNot(t *testing.T) {
 		of   func(i int) sample
 		want []string
 	}{
-		{"steady", func(int) sample { return sample{memory: 60 << 20, goroutines: 200, descriptors: 50} }, nil},
+		{"steady", func(int) sample { return sample{} }, nil},
 		{"memory grows", func(i int) sample { return sample{memory: int64(i) << 18} }, []string{"memory"}},
 		{"goroutines leak", func(i int) sample { return sample{goroutines: int64(i)} }, []string{"goroutines"}},
 		{"descriptors leak", func(i int) sample { return sample{descriptors: int64(i)} }, []string{"descriptors"}},
@@ -171,7 +289,7 @@ func TestWhatGrowsAllTheTimeMakesABadVerdictAndWhatStaysDoesNot(t *testing.T) {
 	} {
 		s := &soak{}
 		for i := range 1000 {
-			s.samples.add(test.of(i))
+			s.samples.add(steady(test.of(i)))
 		}
 		v := &Verdict{}
 		s.judgeGrowth(v)
