@@ -29,10 +29,11 @@ const (
 // storing: valid UTF-8 without control characters, at most 1 KiB each. Header
 // is as it came.
 type Answer struct {
-	StartedAt time.Time // before anything was done
-	EndedAt   time.Time // after the answer was read, or given up
-	Left      bool      // the complete headers of the request may have reached the server
-	Stopped   bool      // the caller ended the call, so its failure says nothing of the API
+	StartedAt time.Time     // before anything was done
+	EndedAt   time.Time     // after the answer was read, or given up
+	Stepped   time.Duration // by how much the clock was set forward in between, as after a suspend
+	Left      bool          // the complete headers of the request may have reached the server
+	Stopped   bool          // the caller ended the call, so its failure says nothing of the API
 
 	Status    int         // 0 if none came
 	Header    http.Header // nil if none came
@@ -50,6 +51,10 @@ type Answer struct {
 	Fault       string // dial, dns, tls, timeout or cut; empty if the answer is complete
 	TLSIdentity bool   // the server could not prove by its certificate that it is the API
 }
+
+// KeyUsedAt is since when the API knows the key, if it took the request: what the
+// machine slept during the call counts.
+func (a *Answer) KeyUsedAt() time.Time { return a.StartedAt.Add(-a.Stepped) }
 
 // takeHeader fills a with the status and what the header tells.
 func (a *Answer) takeHeader(status int, h http.Header) {

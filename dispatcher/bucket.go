@@ -29,7 +29,7 @@ type account struct {
 
 func newAccount(cfg Account, d *Config) (*account, error) {
 	client, err := NewClient(ClientConfig{
-		BaseURL: cfg.BaseURL, Connections: MaxConcurrency, Timeout: d.Policy.RequestTimeout, UserAgent: d.UserAgent, Now: d.Now,
+		BaseURL: cfg.BaseURL, Connections: MaxConcurrency, Timeout: d.Policy.RequestTimeout, UserAgent: d.UserAgent, Clock: d.Clock,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("account %s: %w", cfg.Name, err)

@@ -67,8 +67,8 @@ type ClientConfig struct {
 	UserAgent string
 	// RootCAs are the authorities to trust. Defaults to the system's.
 	RootCAs *x509.CertPool
-	// Now tells the time.
-	Now func() time.Time
+	// Clock tells the time.
+	Clock *Clock
 }
 
 func (c ClientConfig) validate() error {
@@ -82,8 +82,8 @@ func (c ClientConfig) validate() error {
 	if c.UserAgent == "" {
 		faults = append(faults, errors.New("field UserAgent is empty"))
 	}
-	if c.Now == nil {
-		faults = append(faults, errors.New("field Now is nil"))
+	if c.Clock == nil {
+		faults = append(faults, errors.New("field Clock is nil"))
 	}
 	return errors.Join(faults...)
 }
@@ -95,7 +95,7 @@ func (c ClientConfig) validate() error {
 type Client struct {
 	url       *url.URL
 	timeout   time.Duration
-	now       func() time.Time
+	clock     *Clock
 	headers   http.Header // those that all requests share
 	transport *http.Transport
 	buffers   sync.Pool
@@ -110,11 +110,10 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	var http1 http.Protocols
 	http1.SetHTTP1(true)
-	dialer := &net.Dialer{Timeout: dialTimeout}
 	return &Client{
 		url:     base.JoinPath("v1", "messages"),
 		timeout: cfg.Timeout,
-		now:     cfg.Now,
+		clock:   cfg.Clock,
 		headers: http.Header{
 			"Accept": {"application/json"},
 			// Without it any encoding would be fair.
@@ -124,7 +123,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		},
 		transport: &http.Transport{
 			Protocols:              &http1,
-			DialContext:            dialer.DialContext,
+			DialContext:            cfg.Clock.awake((&net.Dialer{Timeout: dialTimeout}).DialContext),
 			TLSClientConfig:        &tls.Config{RootCAs: cfg.RootCAs, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    handshakeTimeout,
 			DisableCompression:     true,
@@ -171,7 +170,7 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 func (c *Client) Post(
 	ctx context.Context, key APIKey, idempotencyKey string, body []byte, traceparent string,
 ) Answer {
-	began := time.Now()
+	began, calledAt := time.Now(), c.clock.Now()
 	call, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var a Answer
@@ -183,9 +182,10 @@ func (c *Client) Post(
 		a.takeHeader(resp.StatusCode, resp.Header)
 		err = c.read(resp.Body, &a)
 	}
-	// A step of the clock meanwhile must not part the two: the key's lifetime counts from the start.
-	a.EndedAt = c.now()
+	// A step of the clock meanwhile must not part the two.
+	a.EndedAt = c.clock.Now()
 	a.StartedAt = a.EndedAt.Add(-time.Since(began))
+	a.Stepped = max(a.StartedAt.Sub(calledAt), 0)
 	a.Left = a.Status != 0 || p.left.Load()
 	if err != nil {
 		a.Stopped = ctx.Err() != nil

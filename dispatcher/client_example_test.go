@@ -18,7 +18,7 @@ func ExampleClient_Post() {
 	}))
 	defer api.Close()
 	client, err := dispatcher.NewClient(dispatcher.ClientConfig{
-		BaseURL: api.URL, Connections: 1, Timeout: time.Minute, UserAgent: "weir/1.0", Now: time.Now,
+		BaseURL: api.URL, Connections: 1, Timeout: time.Minute, UserAgent: "weir/1.0", Clock: dispatcher.NewClock(time.Now),
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -394,6 +395,32 @@ func TestACallThatIsStoppedSaysSo(t *testing.T) {
 	}
 }
 
+func TestAConnectionThatOutlastsASuspendOfTheMachineIsNotUsed(t *testing.T) {
+	wire := newWire(t, func(conn net.Conn, _ int) bool {
+		answer(conn, accepted)
+		return true
+	})
+	var looks atomic.Int64 // at the wall clock: at first, before the dial, and after it
+	c := newTestClient(t, ClientConfig{BaseURL: wire.url, Clock: NewClock(func() time.Time {
+		if looks.Add(1) > 2 {
+			return time.Now().Add(26 * time.Hour)
+		}
+		return time.Now()
+	})})
+
+	a := c.Post(t.Context(), "k", "1", []byte(`{}`), "")
+
+	if judge(a) != NeverLeft || a.Fault != faultDial || !strings.Contains(a.ErrorMessage, "suspended") {
+		t.Errorf("answer %+v, want it not to leave", a)
+	}
+	if a := c.Post(t.Context(), "k", "2", []byte(`{}`), ""); judge(a) != Sent {
+		t.Errorf("once awake: %+v, want it sent", a)
+	}
+	if seen := wire.requests(); len(seen) != 1 || seen[0] != "2" {
+		t.Errorf("requests on the wire %q, want the second only", seen)
+	}
+}
+
 func TestTheKeyIsNeverShown(t *testing.T) {
 	const secret = "sk_live\n"
 	c := newTestClient(t, ClientConfig{BaseURL: "http://127.0.0.1:1"})
@@ -412,7 +439,7 @@ func TestTheKeyIsNeverShown(t *testing.T) {
 }
 
 func TestNewClientRefuses(t *testing.T) {
-	valid := ClientConfig{BaseURL: "https://api.example", Connections: 1, Timeout: 1, UserAgent: "weir/1", Now: time.Now}
+	valid := ClientConfig{BaseURL: "https://api.example", Connections: 1, Timeout: 1, UserAgent: "weir/1", Clock: NewClock(time.Now)}
 	tests := []struct {
 		name   string
 		change func(*ClientConfig)
@@ -428,7 +455,7 @@ func TestNewClientRefuses(t *testing.T) {
 		{"no connections", func(c *ClientConfig) { c.Connections = 0 }},
 		{"no timeout", func(c *ClientConfig) { c.Timeout = 0 }},
 		{"no user agent", func(c *ClientConfig) { c.UserAgent = "" }},
-		{"no clock", func(c *ClientConfig) { c.Now = nil }},
+		{"no clock", func(c *ClientConfig) { c.Clock = nil }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -497,7 +524,10 @@ func benchHandler(w http.ResponseWriter, r *http.Request) {
 
 func newTestClient(t testing.TB, cfg ClientConfig) *Client {
 	t.Helper()
-	cfg.Connections, cfg.UserAgent, cfg.Now = 64, "weir/test", time.Now
+	cfg.Connections, cfg.UserAgent = 64, "weir/test"
+	if cfg.Clock == nil {
+		cfg.Clock = NewClock(time.Now)
+	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Minute
 	}

@@ -66,9 +66,9 @@ func (d *Dispatcher) mayPost(x *delivery) (APIKey, bool) {
 	if x.probe {
 		d.readRefusedKey(x.b.account)
 	}
-	now, latest := d.cfg.Now(), d.cfg.Clock.Latest()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now, latest := d.cfg.Now(), d.cfg.Clock.Latest() // not before the lock: Rebase sets the limiters' time under it
 	switch {
 	case d.stopping,
 		d.gates.bars(x.b, x.c.ID),

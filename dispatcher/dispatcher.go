@@ -271,9 +271,9 @@ func (d *Dispatcher) release(id int64) {
 
 // Gated tells whether the bucket has a reason not to send now: a gate, or its limit.
 func (d *Dispatcher) Gated(bucket outbox.Bucket) bool {
-	now := d.cfg.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := d.cfg.Now()
 	for _, b := range d.buckets {
 		if b.Bucket == bucket {
 			return d.gates.strongest(b) != nil || b.limiter.Parked(now) || b.park.stands(now)

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,23 +210,34 @@ func TestTheReasonOfADoubtNamesNoServer(t *testing.T) {
 	})
 }
 
-func TestAStepOfTheClockDuringARequestDoesNotPartItsTwoTimes(t *testing.T) {
-	inBubble(t, 1, func(r *rig) {
-		r.api.always(ok.in(time.Second))
-		set := time.Duration(0) // each look at the clock finds it another hour on
-		client := r.d.accounts[0].client
-		client.now = func() time.Time {
-			set += time.Hour
-			return time.Now().Add(set)
-		}
-		r.add(rcs, outbox.Normal, "k")
-		if _, err := r.Claim(r.Context(), "s", []outbox.Ref{{ID: 1}}); err != nil {
-			r.Fatal(err)
-		}
-		a := client.Post(r.Context(), "key", "k", []byte(`{}`), "")
-		if took := a.EndedAt.Sub(a.StartedAt); took < time.Second || took > time.Minute {
-			r.Errorf("a request of a second seems to take %v", took)
-		}
-		client.Close()
-	})
+func TestAStepOfTheClockDuringARequest(t *testing.T) {
+	for _, step := range []time.Duration{26 * time.Hour, -time.Hour} {
+		var set atomic.Int64
+		inBubble(t, 1, func(r *rig) {
+			r.api.always(ok.in(time.Second))
+			client := r.d.accounts[0].client
+			r.add(rcs, outbox.Normal, "k")
+			if _, err := r.Claim(r.Context(), "s", []outbox.Ref{{ID: 1}}); err != nil {
+				r.Fatal(err)
+			}
+			began := time.Now()
+			time.AfterFunc(time.Second/2, func() {
+				set.Store(int64(step))
+				client.clock.Check()
+			})
+			a := client.Post(r.Context(), "key", "k", []byte(`{}`), "")
+			if took := a.EndedAt.Sub(a.StartedAt); took != time.Second {
+				r.Errorf("%v: a request of a second seems to take %v", step, took)
+			}
+			if at := a.StartedAt.Sub(began); at != step {
+				r.Errorf("%v: it seems to begin %v after it did, want it by the clock that was set", step, at)
+			}
+			if at := a.KeyUsedAt().Sub(began); at != min(step, 0) {
+				r.Errorf("%v: its key is known from %v on: it ages while a machine is suspended", step, at)
+			}
+			client.Close()
+		}, func(c *Config) {
+			c.Clock = NewClock(func() time.Time { return time.Now().Add(time.Duration(set.Load())) })
+		})
+	}
 }

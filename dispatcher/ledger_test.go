@@ -179,7 +179,7 @@ func (l *ledger) record(record Record) error {
 		r.Throttles++
 	}
 	if j.Ambiguous && r.AmbiguousAt.IsZero() {
-		r.AmbiguousAt = record.Answer.StartedAt
+		r.AmbiguousAt = record.Answer.KeyUsedAt()
 	}
 	r.state = j.State
 	if !j.State.Settled() {

@@ -18,14 +18,14 @@ func (c *Client) Look(ctx context.Context, key APIKey) (a Answer, state *tls.Con
 	call, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var p progress
-	a.StartedAt = c.now()
+	a.StartedAt = c.clock.Now()
 	resp, err := c.transport.RoundTrip(req.WithContext(p.watch(call)))
 	if err == nil {
 		state = resp.TLS
 		a.takeHeader(resp.StatusCode, resp.Header)
 		err = c.read(resp.Body, &a)
 	}
-	a.EndedAt = c.now()
+	a.EndedAt = c.clock.Now()
 	a.Left = a.Status != 0 || p.left.Load()
 	if err != nil {
 		a.fail(err, p.fault(err, call.Err()))

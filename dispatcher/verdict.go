@@ -112,7 +112,7 @@ func settle(c Claim, a Answer, v Verdict, p Policy, rnd func() float64) Judgemen
 	}
 	j.ErrorCode, j.ErrorMessage = reason(a, v)
 	if j.Ambiguous && c.AmbiguousAt.IsZero() {
-		c.AmbiguousAt = a.StartedAt
+		c.AmbiguousAt = a.KeyUsedAt()
 	}
 	switch {
 	case v == Refused:

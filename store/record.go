@@ -42,7 +42,7 @@ func (t *tx) record(epoch int64, r *dispatcher.Record) error {
 	}
 	if j.Ambiguous {
 		// The clock may have been set back during the request.
-		next.ambiguous = time.UnixMilli(min(a.StartedAt.UnixMilli(), t.now))
+		next.ambiguous = time.UnixMilli(min(a.KeyUsedAt().UnixMilli(), t.now))
 	}
 	applied, err := t.apply(epoch, c, next)
 	if err != nil || !applied {

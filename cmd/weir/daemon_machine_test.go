@@ -454,6 +454,19 @@ func TestAMachineThatWasSuspendedRepeatsNothingWhoseKeyMayBeForgotten(t *testing
 	}
 }
 
+func TestAKeyAgesWhileTheMachineIsSuspendedDuringItsRequest(t *testing.T) {
+	t.Parallel()
+	r := newRigAside(t, sandbox.Config{Latency: 2 * time.Second, Faults: []sandbox.Fault{{Kind: sandbox.CutAfter}}})
+	w := r.within(func(*daemon) {})
+	r.send(envelope("cut", rcsBody))
+	await(t, "the request is under way", func() bool { return r.api.Stats().Requests == 1 })
+	w.set.Store(int64(26 * time.Hour))
+	await(t, "it may have been sent", func() bool { return r.ask(`SELECT count(*) FROM messages WHERE ambiguous_at IS NOT NULL`) == 1 })
+	if at := time.UnixMilli(int64(r.ask(`SELECT ambiguous_at FROM messages`))); time.Until(at) > time.Hour {
+		t.Errorf("the key is taken to be known from %v on, when the machine woke, not from when the request left", at)
+	}
+}
+
 func TestAStepBackBehindOneForwardLeavesNoKeyYounger(t *testing.T) {
 	t.Parallel()
 	r := newRigAside(t, sandbox.Config{Faults: []sandbox.Fault{{Kind: sandbox.CutBefore}}})

@@ -42,7 +42,7 @@ func (d *doctor) api(ctx context.Context, a Account) (found diagnosis) {
 		found.ok(what, "%s is %s", u.Hostname(), strings.Join(addresses, ", "))
 	}
 	client, err := dispatcher.NewClient(dispatcher.ClientConfig{
-		BaseURL: a.URL, Connections: 1, Timeout: checkTimeout, UserAgent: "weir/" + version(), Now: d.now,
+		BaseURL: a.URL, Connections: 1, Timeout: checkTimeout, UserAgent: "weir/" + version(), Clock: dispatcher.NewClock(d.now),
 	})
 	if err != nil {
 		found.fail("", what, "%s", oneLine(err))
