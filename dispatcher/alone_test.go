@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -57,4 +58,24 @@ func TestAMessageThatHasSettledDoesNotWaitByItself(t *testing.T) {
 			r.Errorf("waits %v, due %v", x.b.alone, j.DueAt)
 		}
 	})
+}
+
+func TestAMessageAloneIsTriedAgainEveryQuarterOfAnHourAtTheLatest(t *testing.T) {
+	for name, answer := range map[string]reply{"a page of a proxy": proxyLost, "a 402": unpaid} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 4, func(r *rig) {
+				r.api.always(answer)
+				r.add(rcs, outbox.Normal, "a")
+				r.start()
+				time.Sleep(2 * time.Hour)
+				waits := gaps(r.api.requests(time.Time{}))
+				want := []time.Duration{640 * time.Second, 15 * time.Minute, 15 * time.Minute}
+				if len(waits) < 9 || !slices.Equal(waits[6:9], want) {
+					r.Errorf("tried %v apart, want 10 s doubled to 640 s, then 15 minutes", waits)
+				}
+				r.api.always(ok)
+				r.waitAllSent(15 * time.Minute)
+			})
+		})
+	}
 }

@@ -59,6 +59,14 @@ func TestPostSendsOneExactRequest(t *testing.T) {
 	}
 }
 
+// A proxy of the environment would be asked for every host but loopback, which
+// is all that a test can reach.
+func TestTheClientKnowsNoProxy(t *testing.T) {
+	if c := newTestClient(t, ClientConfig{BaseURL: "https://api.invalid"}); c.transport.Proxy != nil {
+		t.Error("the transport asks for a proxy")
+	}
+}
+
 func TestPostReportsTheWholeAnswer(t *testing.T) {
 	c := newTestClient(t, ClientConfig{BaseURL: serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Request-Id", "req_1")

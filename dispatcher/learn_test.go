@@ -444,23 +444,38 @@ func TestAnAttemptWhoseDaemonDied(t *testing.T) {
 	}
 }
 
-func TestARefusalBetweenTwo402sKeepsThemApart(t *testing.T) {
-	inBubble(t, 1, func(r *rig) {
-		r.warm()
-		r.api.play(func(q request) reply {
-			if q.key == "dear1" || q.key == "dear2" {
-				return unpaid
-			}
-			return refused
+func TestWhatStandsBetweenTwoMessagesAloneKeepsThemApart(t *testing.T) {
+	tests := []struct {
+		name           string
+		alone, between reply
+	}{
+		{"a refusal between two 402s", unpaid, refused},
+		{"a message sent between two pages of a proxy", proxyLost, ok},
+		{"a refusal between two pages of a proxy", proxyLost, refused},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, 1, func(r *rig) {
+				r.warm()
+				r.api.play(func(q request) reply {
+					if q.key == "alone1" || q.key == "alone2" {
+						return tt.alone
+					}
+					return tt.between
+				})
+				for _, key := range []string{"alone1", "between", "alone2"} {
+					r.add(rcs, outbox.Normal, key)
+					time.Sleep(time.Second)
+				}
+				if n := len(r.api.requests(time.Time{})); n != 40+3 {
+					r.Errorf("%d requests, want one for each", n)
+				}
+				if g := r.gauges(rcs); g.State == Held || len(r.stored()) != 0 {
+					r.Errorf("%s: %s, gates %v", g.State, g.Reason, r.stored())
+				}
+			})
 		})
-		for _, key := range []string{"dear1", "refused", "dear2"} {
-			r.add(rcs, outbox.Normal, key)
-			time.Sleep(time.Second)
-		}
-		if g := r.gauges(rcs); g.State == Held {
-			r.Errorf("held: %s", g.Reason)
-		}
-	})
+	}
 }
 
 func TestTheReasonOfA402IsBounded(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,4 +55,46 @@ func TestRequestsAreCommittedInTheOrderInWhichTheyCame(t *testing.T) {
 		}
 		close(l.proceed)
 	})
+}
+
+func TestARequestBeyondThoseThatMayWaitIsAnsweredAsUnavailableAtOnce(t *testing.T) {
+	q, err := Open(t.Context(), Config{StoreDir: t.TempDir(), Listen: "127.0.0.1:0", Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	answers, err := q.nc.SubscribeSync("answers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name    string
+		request []byte
+		mayWait int
+	}{
+		{"many", []byte("{}"), rpcWaiting},
+		{"large", make([]byte, 1<<20), rpcWaitingBytes >> 20},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &rpc{Queue: q, waiting: make(chan request, rpcWaiting)} // nobody serves
+			msg := &nats.Msg{Reply: "answers", Data: tt.request, Sub: answers}
+			for range tt.mayWait + 3 {
+				r.enqueue(msg)
+			}
+			for range 3 {
+				answer, err := answers.NextMsg(time.Minute)
+				if err != nil || !strings.Contains(string(answer.Data), `"error":"unavailable"`) {
+					t.Fatalf("answer %v, %v", answer, err)
+				}
+			}
+			if size := int64(tt.mayWait * len(tt.request)); len(r.waiting) != tt.mayWait || r.bytes.Load() != size {
+				t.Errorf("%d with %d bytes wait, want %d with %d", len(r.waiting), r.bytes.Load(), tt.mayWait, size)
+			}
+			served := len(r.gather(<-r.waiting))
+			r.enqueue(msg)
+			if waiting := tt.mayWait - served + 1; len(r.waiting) != waiting {
+				t.Errorf("%d wait after %d were served and one came, want %d", len(r.waiting), served, waiting)
+			}
+		})
+	}
 }

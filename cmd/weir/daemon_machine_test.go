@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -373,14 +372,15 @@ func (d *desk) lock() (release func()) {
 // within runs a daemon inside the test, so that its clock can be set.
 type within struct {
 	*rig
-	d   *daemon
-	set atomic.Int64 // how far the wall clock is off
+	d    *daemon
+	set  atomic.Int64 // how far the wall clock is off
+	said *viewer      // its log
 }
 
 func (r *rig) within(change func(*daemon)) *within {
 	r.t.Helper()
-	w := &within{rig: r}
-	a := &app{getenv: func(name string) string { return r.env[name] }, stderr: io.Discard, now: func() time.Time {
+	w := &within{rig: r, said: newViewer()}
+	a := &app{getenv: func(name string) string { return r.env[name] }, stderr: w.said, now: func() time.Time {
 		return time.Now().Round(0).Add(time.Duration(w.set.Load()))
 	}}
 	cfg, err := a.serveConfig(pflag.NewFlagSet("serve", pflag.ContinueOnError))
@@ -420,6 +420,10 @@ func TestTheClockSetByAnHourEitherWayLosesNothingAndExpiresNothing(t *testing.T)
 			await(t, "the doubt is shown", func() bool {
 				return r.ask(`SELECT count(*) FROM status WHERE scope = 'daemon:weir' AND state = 'degraded' AND reason LIKE 'clock: %' AND until_at IS NOT NULL`) == 1
 			})
+			const told = `"level":"WARN","msg":"the wall clock was set;`
+			if said := w.said.await(t, told); strings.Count(said, told) != 1 {
+				t.Errorf("of one step the log says\n%s", said)
+			}
 			await(t, "all are sent", func() bool { return r.ask(`SELECT count(*) FROM messages WHERE state = 'sent'`) == len(keys) })
 			if m := r.messages()["late"]; m.State != string(outbox.Pending) {
 				t.Errorf("the message whose time may be over is %s", m.State)

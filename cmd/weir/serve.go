@@ -18,7 +18,8 @@ const gcPercent = 400
 
 // ownMemory is what Go's part of the daemon may take before collections come
 // sooner than gcPercent says, beside one body of the largest size for each
-// request on the wire. Both together keep a fast drain below 80 MB.
+// request on the wire. Both together keep a fast drain below 90 MB, however much
+// waits.
 const ownMemory = 28 << 20
 
 func setMemory(getenv func(string) string, concurrency int) {
