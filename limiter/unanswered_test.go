@@ -87,8 +87,9 @@ func TestRequestsThatAreASecondLateAreNotJoinedByOneTooMany(t *testing.T) {
 		a.send()
 	}
 	a.pass(1010 * ms) // the window is over: they may arrive in the next
-	if a.ask(1) != 1 {
-		t.Fatal("beside 9 of 10 that are late nothing asks whether the next window is open")
+	got, retryAt := a.lim.Grant(a.now, true, 5)
+	if got != 1 || !retryAt.After(a.now.Add(second)) {
+		t.Fatalf("beside 9 of 10 that are late %d tokens, more %v from now; want one, and a second later another", got, retryAt.Sub(a.now))
 	}
 	a.lim.Sent(a.now)
 	if s := a.lim.State(a.now); s.Proven != 0 {
@@ -97,6 +98,29 @@ func TestRequestsThatAreASecondLateAreNotJoinedByOneTooMany(t *testing.T) {
 	for range 20 {
 		a.pass(50 * ms)
 		a.want(0)
+	}
+}
+
+func TestAServerThatAnswersNothingIsNotAskedForEver(t *testing.T) {
+	a := newAPI(t)
+	a.open(9, 10)
+	a.pass(11 * second)
+	a.open(9, 20)
+	for range 9 {
+		a.send()
+	}
+	a.now = epoch.Add(20 * second)
+	asked := 0
+	for range 200 {
+		a.pass(second)
+		got := a.ask(5)
+		for range got {
+			a.lim.Sent(a.now)
+		}
+		asked += got
+	}
+	if asked != 4+8 { // so many go at once where little was used before
+		t.Errorf("%d asked whether the next window is open, want 4 and 8 hedges", asked)
 	}
 }
 
@@ -123,6 +147,7 @@ func (a *api) lose(n int) {
 		ticket := a.send()
 		a.pass(10 * ms)
 		a.lim.Lost(ticket, a.now)
+		a.pass(ms)
 	}
 }
 
