@@ -197,11 +197,11 @@ func (w *window) incomplete(a sample) bool {
 }
 
 // learn takes the distance of two Resets as the length unless a shorter one was
-// seen. With predicted windows between them it would be too long. That a length
-// was proven too short holds until the Resets say otherwise more than once, as
-// one clock that is set does, and by more than their rounding.
+// seen. With predicted windows between them it would be too long. That a shorter
+// one was proven wrong holds until two Resets in a row say otherwise, as hardly
+// a clock that is set does, by more than the rounding of a fleet explains.
 func (w *window) learn(d time.Duration) {
-	if w.shorter++; d+2*rounding > w.atLeast {
+	if w.shorter++; d+5*rounding > w.atLeast {
 		w.shorter = 0
 	}
 	if w.shorter >= 2 {
