@@ -201,6 +201,15 @@ func TestALostRequestIsChargedUntilAReportThatCountsIt(t *testing.T) {
 	a.want(6)
 }
 
+func TestWhereOneInTwentyGetsNoAnswerTheLimitIsUsedAllTheSame(t *testing.T) {
+	s := sim.Scenario{Model: sim.Clock, Limit: 30, Window: 10 * second, Lost: 0.05}
+	for _, r := range plays(t, s) {
+		if r.Use < 0.99 || r.Measured.Refused > 0 {
+			t.Errorf("%.2f %% used, %d refused; want 99 %% and none", 100*r.Use, r.Measured.Refused)
+		}
+	}
+}
+
 // orderly plays windows of ten seconds long enough for it to be believed that
 // nobody else uses the limit, and begins another, which ends at 60 s.
 func orderly(t *testing.T) *api {
