@@ -171,7 +171,7 @@ func (d *Dispatcher) gaugesOf(b *bucket, now time.Time) Gauges {
 		setBy = ByLimit
 		g.State, g.Since, g.Until = Parked, b.park.since, b.park.until
 		g.Reason = s.Reason
-		if s.Mode == limiter.ModeWindow && s.Remaining > 0 {
+		if s.Mode == limiter.ModeWindow && s.Proven > 0 {
 			g.Reason += ", kept for the high lane and for what others use"
 		}
 	case b.ramp.width > 0 && (b.seats > 0 || !b.idle()):

@@ -54,11 +54,35 @@ func (w *window) openingRoom(d demand) (int, time.Time) {
 		w.opening.used = 0
 		free = max(free, 1)
 	}
+	if free <= 0 {
+		return w.beside(d)
+	}
 	n, next := w.opening.room(d)
 	if free <= n {
-		return max(free, 0), time.Time{}
+		return free, d.now.Add(d.hedge() + askAgain)
 	}
 	return n, next
+}
+
+// beside lets one go beside so many under way that they may use up the whole
+// window. What takes that much longer than usual has most likely been counted
+// before, or is lost: to wait until it is given up would close window after
+// window. What arrives in this one for sure goes before.
+func (w *window) beside(d demand) (int, time.Time) {
+	wait, last := d.hedge()+askAgain, w.opened
+	if held := d.out - d.flying; held+w.opening.used >= w.limit {
+		wait = d.hedge() + w.longest()
+	}
+	if w.opening.last.After(last) {
+		last = w.opening.last
+	}
+	switch at := last.Add(wait); {
+	case w.opening.used >= w.opening.width+maxHedges:
+		return 0, time.Time{}
+	case d.now.Before(at):
+		return 0, at
+	}
+	return 1, d.now.Add(wait)
 }
 
 // trial lets one request go where the credit is used up but may be wrong.
@@ -78,6 +102,9 @@ func (w *window) trial(d demand) (int, time.Time) {
 		if !d.urgent {
 			at = w.leftAt.Add(max(2*time.Second, d.hedge()))
 		}
+	case w.left > w.uncounted():
+		// Only those that got no answer do: they may never have arrived.
+		at = w.lostAt.Add(lostDoubt)
 	}
 	if !d.now.Before(at) {
 		return 1, w.end

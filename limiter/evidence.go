@@ -38,7 +38,7 @@ type rivals struct {
 func (r *rivals) none() bool { return r.quiet >= 3 && r.watched }
 
 // end takes how many were used by all when the window ended, and how many of
-// ours were still under way.
+// ours were still under way or got no answer.
 func (r *rivals) end(used, out int) {
 	if r.quiet++; !r.watched || used > r.own+out {
 		r.quiet = 0

@@ -24,6 +24,7 @@ type State struct {
 	Known       bool          // Limit, Remaining and Reset were told by the server
 	Limit       int           // requests allowed in a window
 	Remaining   int           // of these left, as the server last said
+	Proven      int           // of these surely left: no request without an answer can have used them, and the window has been seen
 	Window      time.Duration // 0: unknown
 	Reset       time.Time     // on the server's clock
 	ClockKnown  bool          // ClockOffset was measured
@@ -116,6 +117,9 @@ func (w *window) describe(s *State, now time.Time) {
 	}
 	if w.left > 0 {
 		s.Reason = fmt.Sprintf("%d left of %s", w.left, allowance(w.limit, w.length))
+		if s.Proven = max(w.left-w.lost, 0); w.lost > 0 {
+			s.Reason += fmt.Sprintf(", less %d that got no answer", w.lost)
+		}
 		return
 	}
 	s.Reason = used(allowance(w.limit, w.length), w.refused)

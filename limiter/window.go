@@ -16,6 +16,9 @@ const (
 	// firstDoubt is how long the word of a clock that may be hours off is taken
 	// for it that a window is still used up, before a request asks.
 	firstDoubt = 5 * time.Second
+	// lostDoubt is after how long without a loss it is asked whether the lost
+	// requests have used up a window.
+	lostDoubt = time.Minute
 	// longestPark bounds the wait for a Reset that nothing else confirms.
 	longestPark = 15 * time.Minute
 )
@@ -47,6 +50,7 @@ type window struct {
 	reset   time.Time     // the server's name for the window; zero: none is known
 	length  time.Duration // 0: unknown
 	atLeast time.Duration // a shorter length was proven wrong
+	shorter int           // how many Resets in a row have been nearer all the same
 
 	confirmed bool      // an answer from the window was seen
 	predicted bool      // confirmed without a report: reset names the one before
@@ -62,7 +66,7 @@ type window struct {
 	left       int // least Remaining
 	leftAt     time.Time
 	refused    bool        // left is 0 because of a 429
-	lost       int         // never answered: charged until the window ends
+	lost       int         // never answered: charged until a report counts them or the window ends
 	lostAt     time.Time   // when the last of them was given up
 	unreported []time.Time // answers without a report, until a report counts them
 
@@ -132,7 +136,11 @@ func (w *window) report(a sample, c *offset) {
 func (w *window) merge(a sample) {
 	switch {
 	case a.Limit != w.limit && a.sent.Before(w.changed):
-		return // from before the limit changed
+		// It is from before the limit changed, and tells no more than that it was admitted.
+		if !a.refused {
+			w.rivals.own++
+		}
+		return
 	case a.Limit != w.limit:
 		w.limit, w.changed = a.Limit, a.received
 		w.left, w.leftAt, w.refused = a.Remaining, a.received, a.refused
@@ -145,6 +153,11 @@ func (w *window) merge(a sample) {
 		w.suppose(a)
 	} else if !a.elsewhere {
 		w.rivals.own++
+	}
+	if w.lostAt.Before(a.sent) {
+		// Those of the lost that arrived are no longer among what is left.
+		w.rivals.own += w.lost
+		w.lost = 0
 	}
 	w.settle(a.sent)
 }
@@ -185,8 +198,16 @@ func (w *window) incomplete(a sample) bool {
 }
 
 // learn takes the distance of two Resets as the length unless a shorter one was
-// seen. With predicted windows between them it would be too long.
+// seen. With predicted windows between them it would be too long. That a shorter
+// one was proven wrong holds until two Resets in a row say otherwise, as hardly
+// a clock that is set does, by more than the rounding of a fleet explains.
 func (w *window) learn(d time.Duration) {
+	if w.shorter++; d+5*rounding > w.atLeast {
+		w.shorter = 0
+	}
+	if w.shorter >= 2 {
+		w.shorter, w.atLeast = 0, 0
+	}
 	if w.checks.skipped <= 1 && (w.length == 0 || d < w.length) {
 		w.length = max(d, w.atLeast)
 	}
@@ -353,7 +374,7 @@ func (w *window) roll(now time.Time, out int) {
 	if w.refused && w.rivals.watched && w.kind.silent >= silence && w.scant(w.rivals.own+out) {
 		w.kind.suspect(2)
 	}
-	w.rivals.end(w.limit-w.left, out)
+	w.rivals.end(w.limit-w.left, out+w.lost)
 	w.opening = opening{width: 1}
 	// The width gains a part of a round trip, which only short windows feel;
 	// where there is no backlog, it saves messages from waiting for a probe.

@@ -102,6 +102,55 @@ func TestAWindowThatBecomesLongerCostsFewRefusals(t *testing.T) {
 	}
 }
 
+// lengthened plays windows of a minute and then one that ends at long, which a
+// refusal shows to have become longer.
+func lengthened(t *testing.T, long int) *api {
+	a := newAPI(t)
+	for reset := 60; reset <= 240; reset += 60 {
+		a.open(9, reset)
+		a.now = epoch.Add(time.Duration(reset)*second + 500*ms)
+	}
+	for left := 9; left >= 0; left-- {
+		a.open(left, long)
+	}
+	_, a.now = a.lim.Grant(a.now, true, 1)
+	ticket := a.send()
+	a.pass(10 * ms)
+	answer := a.tell(429, 10, 0, long)
+	answer.RetryAfter = answer.Reset.Sub(a.now.Truncate(second))
+	a.lim.Answered(ticket, a.now, answer)
+	if s := a.lim.State(a.now); s.Window < time.Duration(long-250)*second {
+		t.Fatalf("%+v, want a window that has become longer", s)
+	}
+	a.now = epoch.Add(time.Duration(long)*second + 500*ms)
+	return a
+}
+
+func TestAWindowThatBecomesLongerAndShorterAgainIsFollowed(t *testing.T) {
+	const long = 240 + 3600
+	a := lengthened(t, long)
+	for reset := long + 60; reset <= long+180; reset += 60 {
+		a.open(9, reset)
+		a.now = epoch.Add(time.Duration(reset)*second + 500*ms)
+	}
+	if s := a.lim.State(a.now); s.Window != minute {
+		t.Errorf("after three windows of a minute: %+v", s)
+	}
+}
+
+func TestOneResetTooSoonDoesNotShortenAWindowThatWasProven(t *testing.T) {
+	const long = 240 + 300
+	a := lengthened(t, long)
+	proven := a.lim.State(a.now).Window
+	for _, reset := range []int{long + 30, long + 330, long + 360} { // as a server's clock that is set may show
+		a.open(9, reset)
+		if s := a.lim.State(a.now); s.Window != proven {
+			t.Errorf("%+v, want a window of %v", s, proven)
+		}
+		a.now = epoch.Add(time.Duration(reset)*second + 500*ms)
+	}
+}
+
 func TestALateRefusalWithoutHeadersDoesNotUseUpTheNewWindow(t *testing.T) {
 	for _, wait := range []time.Duration{0, second} {
 		a := newAPI(t)
