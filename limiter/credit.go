@@ -2,6 +2,10 @@ package limiter
 
 import "time"
 
+// lostDoubt is after how long without a loss it is asked whether the lost
+// requests have used up a window.
+const lostDoubt = time.Minute
+
 // demand is who asks for room, and what is under way.
 type demand struct {
 	now    time.Time

@@ -16,9 +16,6 @@ const (
 	// firstDoubt is how long the word of a clock that may be hours off is taken
 	// for it that a window is still used up, before a request asks.
 	firstDoubt = 5 * time.Second
-	// lostDoubt is after how long without a loss it is asked whether the lost
-	// requests have used up a window.
-	lostDoubt = time.Minute
 	// longestPark bounds the wait for a Reset that nothing else confirms.
 	longestPark = 15 * time.Minute
 )
