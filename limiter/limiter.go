@@ -27,7 +27,6 @@
 package limiter
 
 import (
-	"net/http"
 	"sync"
 	"time"
 )
@@ -182,31 +181,6 @@ func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
 		l.clock.observe(t.sent, now, a.Date)
 	}
 	l.learn(l.sample(t, now, a))
-}
-
-// sample is an answer in the light of what else is under way.
-func (l *Limiter) sample(t Ticket, now time.Time, a Answer) sample {
-	s := sample{
-		Headers: a.Headers, sent: t.sent, received: now,
-		refused: a.Status == http.StatusTooManyRequests, replayed: a.Replayed,
-		success: a.Status >= 200 && a.Status < 300,
-		seq:     t.seq, out: l.held + l.flying, overlap: l.seq - t.answered,
-	}
-	l.odd.sift(&s, &l.clock)
-	if l.win.elsewhere(&s, &l.clock) {
-		s.refused, s.elsewhere = false, true
-	}
-	if !s.reported() {
-		return s
-	}
-	l.before = l.before || s.success && s.Remaining == s.Limit && s.Odd == "" && !s.replayed
-	switch {
-	case s.refused:
-		s.Remaining = 0
-	case l.before && !s.elsewhere:
-		s.Remaining = max(s.Remaining-1, 0)
-	}
-	return s
 }
 
 // Lost says that no answer to the request will come. As the server may have

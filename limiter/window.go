@@ -20,19 +20,6 @@ const (
 	longestPark = 15 * time.Minute
 )
 
-// sample is one answer as the window sees it.
-type sample struct {
-	Headers
-	sent, received time.Time
-	refused        bool // 429
-	elsewhere      bool // 429 of another limit: it says what is left, and took nothing
-	success        bool // 2xx
-	replayed       bool // it answers an earlier request
-	seq            int  // the request's number
-	out            int  // tokens that are out now
-	overlap        int  // requests that may have overtaken this one or been overtaken
-}
-
 // window follows the server's fixed window through the answers.
 //
 // Within one window Remaining only falls, so the least that was seen counts
@@ -134,7 +121,7 @@ func (w *window) merge(a sample) {
 	switch {
 	case a.Limit != w.limit && a.sent.Before(w.changed):
 		// It is from before the limit changed, and tells no more than that it was admitted.
-		if !a.refused {
+		if a.admitted() {
 			w.rivals.own++
 		}
 		return
@@ -148,7 +135,8 @@ func (w *window) merge(a sample) {
 	}
 	if a.refused {
 		w.suppose(a)
-	} else if !a.elsewhere {
+	}
+	if a.admitted() {
 		w.rivals.own++
 	}
 	if w.lostAt.Before(a.sent) {
@@ -219,7 +207,7 @@ func (w *window) enter(a sample) {
 			w.lost = 0
 		}
 	}
-	if !a.refused && !a.elsewhere {
+	if a.admitted() {
 		w.rivals.own++
 	}
 	if a.Limit != w.limit {
