@@ -27,6 +27,13 @@ type Scenario struct {
 	// RivalShare adds to RivalRate a share of the first Limit.
 	RivalShare float64
 
+	// Chance is the share of requests, from 0 to 1, that the server refuses at
+	// random between ChanceFrom and ChanceTo, whatever is left of the limit.
+	// They are not counted; the 429 says nothing but to wait for a second.
+	Chance float64
+	// ChanceFrom and ChanceTo are since the start.
+	ChanceFrom, ChanceTo time.Duration
+
 	// Headers says which answers tell about the limit. Defaults to Always.
 	Headers Headers
 	// Missing is the share of successes, from 0 to 1, whose headers are missing.
@@ -138,13 +145,14 @@ func (s Scenario) Validate() error {
 	share("RivalShare", s.RivalShare)
 	share("Missing", s.Missing)
 	share("Lost", s.Lost)
+	share("Chance", s.Chance)
 	check(s.Tail <= 1, "Tail %v: must be 1 at most", s.Tail)
 	check(s.Reserve <= 1, "Reserve %v: must be 1 at most", s.Reserve)
 	check(s.RivalRate >= 0, "RivalRate %v: must not be negative", s.RivalRate)
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"ResetJitter", s.ResetJitter}, {"Leg", s.Leg}, {"HighEvery", s.HighEvery}, {"OrdinaryEvery", s.OrdinaryEvery}, {"Warm", s.Warm}} {
+	}{{"ResetJitter", s.ResetJitter}, {"ChanceFrom", s.ChanceFrom}, {"ChanceTo", s.ChanceTo}, {"Leg", s.Leg}, {"HighEvery", s.HighEvery}, {"OrdinaryEvery", s.OrdinaryEvery}, {"Warm", s.Warm}} {
 		check(d.value >= 0, "%s %v: must not be negative", d.name, d.value)
 	}
 	for _, n := range []struct {

@@ -61,8 +61,6 @@ func (w *world) receive(m message, ticket limiter.Ticket, a limiter.Answer) {
 
 // answer is what the server does with one request.
 func (w *world) answer() limiter.Answer {
-	d := w.server.Take(w.remote())
-	w.trace(d, false)
 	tally := &w.result.Cold
 	if w.measured() {
 		tally = &w.result.Measured
@@ -71,16 +69,18 @@ func (w *world) answer() limiter.Answer {
 	if !w.NoDate {
 		h.Set("Date", w.remote().UTC().Format(http.TimeFormat))
 	}
+	if w.byChance() {
+		tally.Refused++
+		return w.refuse(h, w.remote().Add(time.Second))
+	}
+	d := w.server.Take(w.remote())
+	w.trace(d, false)
 	if !d.Allowed {
 		tally.Refused++
 		if w.Headers == Always || w.Headers == On429 {
 			w.tell(h, d)
 		}
-		retry := ""
-		if w.Headers != None && !w.NoRetryAfter {
-			retry = strconv.Itoa(RetryAfter(w.remote(), d.Retry))
-		}
-		return limiter.Answer{Status: http.StatusTooManyRequests, Headers: limiter.ParseHeaders(h, retry)}
+		return w.refuse(h, d.Retry)
 	}
 	tally.Accepted++
 	w.result.Times = append(w.result.Times, w.now)
@@ -88,6 +88,20 @@ func (w *world) answer() limiter.Answer {
 		w.tell(h, d)
 	}
 	return limiter.Answer{Status: http.StatusOK, Headers: limiter.ParseHeaders(h, "")}
+}
+
+// byChance tells whether the server refuses a request for no reason of the limit.
+func (w *world) byChance() bool {
+	return w.Chance > 0 && w.now >= w.ChanceFrom && w.now < w.ChanceTo && w.rnd.Float64() < w.Chance
+}
+
+// refuse is a 429 after which the next request would be allowed at retry.
+func (w *world) refuse(h http.Header, retry time.Time) limiter.Answer {
+	after := ""
+	if w.Headers != None && !w.NoRetryAfter {
+		after = strconv.Itoa(RetryAfter(w.remote(), retry))
+	}
+	return limiter.Answer{Status: http.StatusTooManyRequests, Headers: limiter.ParseHeaders(h, after)}
 }
 
 // tell puts the limit into the headers of an answer.
