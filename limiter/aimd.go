@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"math"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -12,6 +13,15 @@ const (
 	// slowly and quickly are how much of itself the rate gains with each answer:
 	// near the rate that was last refused, and elsewhere.
 	slowly, quickly = 5e-5, 1e-3
+	// A rate far below what is proven gains up to most instead, so that it
+	// doubles in as many seconds as doubling says.
+	most, doubling = 0.05, 5
+	// forget is what a refusal there leaves of what is proven, doubt what one
+	// leaves after fewest answers: chance hardly waits for so many.
+	forget, doubt = 0.99, 0.95
+	// sustained is how long must go well before the first refusal to prove a
+	// rate: some limits let a lot through at first.
+	sustained = time.Minute
 	// fewest is how many must be admitted for a rate to be measured again.
 	fewest = 16
 	// idle is after how long without an answer the time does not count in which
@@ -38,6 +48,7 @@ type pacer struct {
 	bucket  *rate.Limiter // nil before the first refusal
 	perSec  float64       // 0 until measured
 	ceiling float64       // the rate that was last refused
+	proven  float64       // the best rate that was measured, less what refusals left of it
 	spare   int           // tokens that came back unused
 
 	accepted int       // since the last recovery
@@ -75,13 +86,24 @@ func (p *pacer) admitted(sent, now time.Time, most int) {
 		}
 	case p.bucket.TokensAt(now) < float64(p.bucket.Burst()):
 		// A pace that is not used up would grow without having been tried.
-		gain := quickly
-		if p.perSec > 0.9*p.ceiling && p.perSec < 1.05*p.ceiling {
-			gain = slowly
-		}
-		p.set(now, p.perSec*(1+gain))
+		p.set(now, p.perSec*(1+p.gain()))
 	}
 }
+
+// gain is how much of itself the rate gains with an answer.
+func (p *pacer) gain() float64 {
+	switch {
+	case p.fallen():
+		return min(max(quickly, math.Ln2/(doubling*p.perSec)), most)
+	case p.perSec > 0.9*p.ceiling && p.perSec < 1.05*p.ceiling:
+		return slowly
+	}
+	return quickly
+}
+
+// fallen tells whether the rate is far below what was once admitted. A minute of
+// refusals by chance brings it there, and an ordinary gain takes hours to undo that.
+func (p *pacer) fallen() bool { return p.perSec < 0.9*p.proven }
 
 // widen is how many answers make room for one more request. All that are under
 // way are refused when the limit is met, so many grow slower.
@@ -100,6 +122,9 @@ func (p *pacer) resume(now time.Time) {
 	enough := p.accepted >= fewest || perSec == 0 && p.resumed
 	if passed := now.Sub(p.since).Seconds(); passed > 0 && enough {
 		measured := float64(p.accepted) / passed
+		if p.accepted >= fewest && (p.resumed || passed >= sustained.Seconds()) {
+			p.proven = max(p.proven, measured)
+		}
 		if perSec == 0 {
 			perSec = measured * cut
 		}
@@ -132,6 +157,12 @@ func (p *pacer) refused(sent, now time.Time, wait time.Duration) {
 	}
 	if !p.blocked && p.perSec > 0 {
 		p.ceiling = p.perSec
+		switch {
+		case p.fallen() && p.accepted >= fewest:
+			p.proven *= doubt
+		case p.fallen():
+			p.proven *= forget
+		}
 		p.set(now, p.perSec*cut)
 	}
 	if wait == 0 {
