@@ -27,8 +27,8 @@ const (
 	// idle is after how long without an answer the time does not count in which
 	// a rate is measured: there was nothing to send.
 	idle = time.Second
-	// askAgain is after how long one more may go before anything was answered: a
-	// first request that hangs must not keep all others waiting.
+	// askAgain is after how long without an answer one more may go before the
+	// first refusal: requests that hang must not keep all others waiting.
 	askAgain = time.Second
 	// slowest keeps a rate from vanishing, in requests per second.
 	slowest = 1.0 / 60
@@ -51,14 +51,16 @@ type pacer struct {
 	proven  float64       // the best rate that was measured, less what refusals left of it
 	spare   int           // tokens that came back unused
 
-	accepted int       // since the last recovery
-	since    time.Time // of the last recovery, or the first request after none or an idle time
-	resumed  bool      // since is of a recovery
-	heard    time.Time // of the last answer that was no refusal
-	cutAt    time.Time // of the last refusal that counted
-	until    time.Time // parked
-	blocked  bool      // refused, and not admitted since
-	refusals int       // in a row
+	accepted int           // since the last recovery
+	since    time.Time     // of the last recovery, or the first request after none or an idle time
+	resumed  bool          // since is of a recovery
+	unused   time.Duration // how long nothing was to be sent, of the time since
+	full     time.Time     // when the bucket is full, if nothing more goes
+	heard    time.Time     // of the last answer that was no refusal
+	cutAt    time.Time     // of the last refusal that counted
+	until    time.Time     // parked
+	blocked  bool          // refused, and not admitted since
+	refusals int           // in a row
 	opening  opening
 }
 
@@ -116,13 +118,15 @@ func widen(width int) int {
 
 // resume begins again after a refusal, at no more than what was admitted on
 // average since the last recovery. A few before the first one tell nothing: the
-// limit may have been used up when they came.
+// limit may have been used up when they came. Nor does what came now and then: it
+// was all that there was to send.
 func (p *pacer) resume(now time.Time) {
 	perSec := p.perSec
 	enough := p.accepted >= fewest || perSec == 0 && p.resumed
-	if passed := now.Sub(p.since).Seconds(); passed > 0 && enough {
-		measured := float64(p.accepted) / passed
-		if p.accepted >= fewest && (p.resumed || passed >= sustained.Seconds()) {
+	passed := now.Sub(p.since)
+	if passed > 0 && enough && p.unused < passed/2 {
+		measured := float64(p.accepted) / passed.Seconds()
+		if p.accepted >= fewest && (p.resumed || passed >= sustained) {
 			p.proven = max(p.proven, measured)
 		}
 		if perSec == 0 {
@@ -130,10 +134,11 @@ func (p *pacer) resume(now time.Time) {
 		}
 		perSec = min(perSec, max(measured, perSec/2))
 	}
-	p.accepted, p.since, p.resumed = 0, now, true
+	p.accepted, p.since, p.resumed, p.unused = 0, now, true, 0
 	p.blocked, p.refusals, p.spare = false, 0, 0
 	if perSec > 0 {
 		p.set(now, perSec)
+		p.full = later(p.full, now)
 	}
 }
 
@@ -143,10 +148,19 @@ func (p *pacer) set(now time.Time, perSec float64) {
 	burst := max(1, int(p.perSec/50))
 	if p.bucket == nil {
 		p.bucket = rate.NewLimiter(rate.Limit(p.perSec), burst)
-		return
+	} else {
+		p.bucket.SetLimitAt(now, rate.Limit(p.perSec))
+		p.bucket.SetBurstAt(now, burst)
 	}
-	p.bucket.SetLimitAt(now, rate.Limit(p.perSec))
-	p.bucket.SetBurstAt(now, burst)
+	p.fill(now)
+}
+
+// fill foretells when the bucket is full.
+func (p *pacer) fill(now time.Time) {
+	missing := float64(p.bucket.Burst()) - p.bucket.TokensAt(now)
+	if missing > 0 || p.full.IsZero() || p.full.After(now) {
+		p.full = now.Add(time.Duration(max(missing, 0) / p.perSec * float64(time.Second)))
+	}
 }
 
 // refused takes a 429. All that was under way when the first of them came tells
@@ -203,30 +217,43 @@ func (p *pacer) room(d demand) (int, time.Time) {
 
 // growing is room before the first refusal.
 func (p *pacer) growing(d demand) (int, time.Time) {
-	n := p.width - d.out
-	switch at := p.asked.Add(askAgain); {
-	case n > 0 || !p.heard.IsZero() || d.out > maxHedges:
-		return max(n, 0), time.Time{}
-	case d.now.Before(at):
+	if n := p.width - d.out; n > 0 {
+		return n, time.Time{}
+	}
+	if d.out >= p.width+maxHedges {
+		return 0, time.Time{}
+	}
+	wait := max(askAgain, d.hedge())
+	if at := later(p.asked, p.heard).Add(wait); d.now.Before(at) {
 		return 0, at
 	}
-	return 1, d.now.Add(askAgain)
+	return 1, d.now.Add(wait)
 }
 
 func (p *pacer) take(now time.Time, n int) {
 	switch {
 	case p.blocked:
+		p.since = p.since.Add(max(now.Sub(later(p.until, p.opening.last)), 0))
 		p.opening.take(now, n)
 	case p.bucket == nil:
 		p.asked = now
 		if now.Sub(p.heard) > idle {
-			p.accepted, p.since, p.resumed = 0, now, false
+			p.accepted, p.since, p.resumed, p.unused = 0, now, false, 0
 		}
 	default:
+		p.unused += max(now.Sub(p.full), 0)
 		used := min(n, p.spare)
 		p.spare -= used
 		p.bucket.AllowN(now, n-used)
+		p.fill(now)
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (p *pacer) giveBack(n int) {

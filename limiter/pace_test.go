@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/limiter"
 	"weir/limiter/sim"
 )
 
@@ -39,4 +40,96 @@ func TestAfterAMinuteOfRefusalsByChanceThePaceIsSoonBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// found is a server without headers whose pace is known to be near 50 a second.
+func found(t *testing.T) *api {
+	a := newAPI(t)
+	for range 100 {
+		a.sendNow(200, 0)
+	}
+	a.sendNow(429, second)
+	for end := a.now.Add(10 * second); a.now.Before(end); {
+		if !a.sendNow(200, 0) {
+			a.pass(ms)
+		}
+	}
+	return a
+}
+
+func TestARefusalAmongRequestsOfNowAndThenTellsNoPace(t *testing.T) {
+	a := found(t)
+	for range 20 {
+		a.sendNow(200, 0)
+		a.pass(10 * second)
+	}
+	known := a.lim.State(a.now).Rate
+	sent := a.sendNow(429, second)
+	a.pass(second)
+	if sent = a.sendNow(200, 0) && sent; !sent {
+		t.Fatal("a request was not granted")
+	}
+	if got := a.lim.State(a.now).Rate; got < 0.85*known {
+		t.Errorf("%.1f a second after one of 20 was refused in 3 minutes, %.1f before; want an eighth less", got, known)
+	}
+}
+
+func TestATimeInWhichNothingAsksAgainTellsNoPace(t *testing.T) {
+	for name, a := range map[string]*api{"a pace is known": found(t), "none is known": newAPI(t)} {
+		for range 100 {
+			if !a.sendNow(200, 0) {
+				a.pass(ms)
+			}
+		}
+		a.pass(100 * ms)
+		sent := a.sendNow(429, second)
+		a.pass(time.Hour)
+		if sent = a.sendNow(200, 0) && sent; !sent {
+			t.Fatalf("%s: a request was not granted", name)
+		}
+		if got := a.lim.State(a.now).Rate; got < 20 {
+			t.Errorf("%s: %.3f a second an hour after a refusal, want about 30", name, got)
+		}
+	}
+}
+
+func TestBeforeAPaceIsKnownRequestsThatHangDoNotKeepAllOthersWaiting(t *testing.T) {
+	for answers := range 10 {
+		a := newAPI(t)
+		for range answers {
+			a.sendNow(200, 0)
+		}
+		width := a.ask(64)
+		for range width {
+			a.lim.Sent(a.now)
+		}
+		for range 8 {
+			got, retryAt := a.lim.Grant(a.now, false, 5)
+			if got != 0 || retryAt.Sub(a.now) > second || !retryAt.After(a.now) {
+				t.Fatalf("after %d answers: %d tokens beside %d that hang, more in %v; want none, one in 1s", answers, got, width, retryAt.Sub(a.now))
+			}
+			a.now = retryAt
+			a.want(1)
+			a.send()
+		}
+		a.pass(minute)
+		a.want(0)
+	}
+}
+
+func TestAnswersThatTakeLongDoNotMakeMoreGoAtOnce(t *testing.T) {
+	a := newAPI(t)
+	for range 7 {
+		sent := a.send()
+		a.pass(900 * ms)
+		a.want(0)
+		a.pass(900 * ms)
+		if a.ask(1) > 0 {
+			a.lim.Return(a.now, 1)
+		}
+		a.lim.Answered(sent, a.now, limiter.Answer{Status: 200})
+	}
+	a.send()
+	a.pass(1800 * ms)
+	a.want(0)
 }
