@@ -13,14 +13,13 @@ const (
 	// slowly and quickly are how much of itself the rate gains with each answer:
 	// near the rate that was last refused, and elsewhere.
 	slowly, quickly = 5e-5, 1e-3
-	// A rate far below what is proven gains up to most instead, so that it
+	// A rate far below what is proven gains up to boldly instead, so that it
 	// doubles in as many seconds as doubling says.
-	most, doubling = 0.05, 5
-	// forget is what a refusal there leaves of what is proven, doubt what one
-	// leaves after fewest answers: chance hardly waits for so many.
-	forget, doubt = 0.99, 0.95
-	// sustained is how long must go well before the first refusal to prove a
-	// rate: some limits let a lot through at first.
+	boldly, doubling = 0.05, 5
+	// memory is after what time of refusals below what is proven two thirds of
+	// that are forgotten, a sixth at most with each: the limit may have fallen.
+	memory = time.Minute
+	// sustained is how long it takes to prove a rate.
 	sustained = time.Minute
 	// fewest is how many must be admitted for a rate to be measured again.
 	fewest = 16
@@ -48,9 +47,11 @@ type pacer struct {
 	bucket  *rate.Limiter // nil before the first refusal
 	perSec  float64       // 0 until measured
 	ceiling float64       // the rate that was last refused
-	proven  float64       // the best rate that was measured, less what refusals left of it
+	proven  float64       // the best rate that was admitted for long, less what was forgotten
 	spare   int           // tokens that came back unused
 
+	passed   int           // accepted until the last recovery, since from
+	from     time.Time     // when the measuring of proven began
 	accepted int           // since the last recovery
 	since    time.Time     // of the last recovery, or the first request after none or an idle time
 	resumed  bool          // since is of a recovery
@@ -96,7 +97,7 @@ func (p *pacer) admitted(sent, now time.Time, most int) {
 func (p *pacer) gain() float64 {
 	switch {
 	case p.fallen():
-		return min(max(quickly, math.Ln2/(doubling*p.perSec)), most)
+		return min(max(quickly, math.Ln2/(doubling*p.perSec)), boldly)
 	case p.perSec > 0.9*p.ceiling && p.perSec < 1.05*p.ceiling:
 		return slowly
 	}
@@ -126,19 +127,30 @@ func (p *pacer) resume(now time.Time) {
 	passed := now.Sub(p.since)
 	if passed > 0 && enough && p.unused < passed/2 {
 		measured := float64(p.accepted) / passed.Seconds()
-		if p.accepted >= fewest && (p.resumed || passed >= sustained) {
-			p.proven = max(p.proven, measured)
-		}
 		if perSec == 0 {
 			perSec = measured * cut
 		}
 		perSec = min(perSec, max(measured, perSec/2))
 	}
+	p.prove(now)
 	p.accepted, p.since, p.resumed, p.unused = 0, now, true, 0
 	p.blocked, p.refusals, p.spare = false, 0, 0
 	if perSec > 0 {
 		p.set(now, perSec)
 		p.full = later(p.full, now)
+	}
+}
+
+// prove measures over several refusals: between two of them chance, or a window
+// that ended meanwhile, may have let far more through than the limit does.
+func (p *pacer) prove(now time.Time) {
+	if !p.resumed {
+		p.passed, p.from = 0, p.since
+	}
+	p.passed += p.accepted
+	if since := now.Sub(p.from); since >= sustained {
+		p.proven = max(p.proven, float64(p.passed)/since.Seconds())
+		p.passed, p.from = 0, now
 	}
 }
 
@@ -171,11 +183,9 @@ func (p *pacer) refused(sent, now time.Time, wait time.Duration) {
 	}
 	if !p.blocked && p.perSec > 0 {
 		p.ceiling = p.perSec
-		switch {
-		case p.fallen() && p.accepted >= fewest:
-			p.proven *= doubt
-		case p.fallen():
-			p.proven *= forget
+		if p.perSec < p.proven {
+			passed := min(now.Sub(p.cutAt), memory/6)
+			p.proven *= math.Exp(-passed.Seconds() / memory.Seconds())
 		}
 		p.set(now, p.perSec*cut)
 	}

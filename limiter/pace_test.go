@@ -21,7 +21,7 @@ func between(r sim.Result, from, to time.Duration) float64 {
 }
 
 func TestAfterAMinuteOfRefusalsByChanceThePaceIsSoonBack(t *testing.T) {
-	const begins, ends = 90 * second, 150 * second
+	const begins, ends = 2 * minute, 3 * minute
 	for _, s := range []sim.Scenario{
 		{Limit: 100, Headers: sim.None, Chance: 0.2},
 		{Limit: 100, Headers: sim.RetryAfterOnly, Chance: 0.05},
@@ -39,6 +39,26 @@ func TestAfterAMinuteOfRefusalsByChanceThePaceIsSoonBack(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAPaceDoesNotLongForALimitThatFell(t *testing.T) {
+	t.Parallel()
+	const fell, ends = 2 * minute, 10 * minute
+	for seed := range uint64(seeds) {
+		s := spread(sim.Scenario{
+			Limit: 100, Window: second, Headers: sim.RetryAfterOnly, Traced: true, Warm: fell, Measured: ends - fell,
+			Tiers: []sim.Tier{{After: fell, Limit: 20}},
+		}, seed)
+		late := 0
+		for _, a := range run(t, s).Trace {
+			if !a.Allowed && a.At > ends-3*minute {
+				late++
+			}
+		}
+		if late > 10 {
+			t.Errorf("seed %d: %d refused in the last 3 of 8 minutes with the lower limit, want next to none", seed, late)
+		}
 	}
 }
 
