@@ -165,3 +165,21 @@ func ExampleRun() {
 	// Output:
 	// 100.0 % of the limit used, 0 of 1200 refused
 }
+
+func TestRefusalsByChanceComeBetweenTheirTimesAndCostNothingOfTheLimit(t *testing.T) {
+	s := backlog
+	s.Limit, s.MaxInFlight, s.Traced = 1e6, 10, true
+	s.Chance, s.ChanceFrom, s.ChanceTo = 0.5, 4*time.Second, 8*time.Second
+	r := sim.Run(s, sim.NewWeir(s))
+	if r.Cold.Refused > 0 || r.Measured.Refused == 0 || len(r.Trace) != r.Total().Accepted {
+		t.Errorf("%+v before, %+v from then on, %d counted; want refusals of the second only, not counted", r.Cold, r.Measured, len(r.Trace))
+	}
+	s.ChanceFrom, s.ChanceTo = s.ChanceTo, 0
+	if r := sim.Run(s, sim.NewWeir(s)); r.Total().Refused > 0 {
+		t.Errorf("%d refused at no time, want 0", r.Total().Refused)
+	}
+	s.Chance = 1.1
+	if err := s.Validate(); err == nil || !strings.Contains(err.Error(), "Chance") {
+		t.Errorf("a share above 1: %v", err)
+	}
+}
