@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"math"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -12,13 +13,21 @@ const (
 	// slowly and quickly are how much of itself the rate gains with each answer:
 	// near the rate that was last refused, and elsewhere.
 	slowly, quickly = 5e-5, 1e-3
+	// A rate far below what is proven gains up to boldly instead, so that it
+	// doubles in as many seconds as doubling says.
+	boldly, doubling = 0.05, 5
+	// memory is after what time of refusals below what is proven two thirds of
+	// that are forgotten, a sixth at most with each: the limit may have fallen.
+	memory = time.Minute
+	// sustained is how long it takes to prove a rate.
+	sustained = time.Minute
 	// fewest is how many must be admitted for a rate to be measured again.
 	fewest = 16
 	// idle is after how long without an answer the time does not count in which
 	// a rate is measured: there was nothing to send.
 	idle = time.Second
-	// askAgain is after how long one more may go before anything was answered: a
-	// first request that hangs must not keep all others waiting.
+	// askAgain is after how long without an answer one more may go before the
+	// first refusal: requests that hang must not keep all others waiting.
 	askAgain = time.Second
 	// slowest keeps a rate from vanishing, in requests per second.
 	slowest = 1.0 / 60
@@ -38,16 +47,21 @@ type pacer struct {
 	bucket  *rate.Limiter // nil before the first refusal
 	perSec  float64       // 0 until measured
 	ceiling float64       // the rate that was last refused
+	proven  float64       // the best rate that was admitted for long, less what was forgotten
 	spare   int           // tokens that came back unused
 
-	accepted int       // since the last recovery
-	since    time.Time // of the last recovery, or the first request after none or an idle time
-	resumed  bool      // since is of a recovery
-	heard    time.Time // of the last answer that was no refusal
-	cutAt    time.Time // of the last refusal that counted
-	until    time.Time // parked
-	blocked  bool      // refused, and not admitted since
-	refusals int       // in a row
+	passed   int           // accepted until the last recovery, since from
+	from     time.Time     // when the measuring of proven began
+	accepted int           // since the last recovery
+	since    time.Time     // of the last recovery, or the first request after none or an idle time
+	resumed  bool          // since is of a recovery
+	unused   time.Duration // how long nothing was to be sent, of the time since
+	full     time.Time     // when the bucket is full, if nothing more goes
+	heard    time.Time     // of the last answer that was no refusal
+	cutAt    time.Time     // of the last refusal that counted
+	until    time.Time     // parked
+	blocked  bool          // refused, and not admitted since
+	refusals int           // in a row
 	opening  opening
 }
 
@@ -75,13 +89,24 @@ func (p *pacer) admitted(sent, now time.Time, most int) {
 		}
 	case p.bucket.TokensAt(now) < float64(p.bucket.Burst()):
 		// A pace that is not used up would grow without having been tried.
-		gain := quickly
-		if p.perSec > 0.9*p.ceiling && p.perSec < 1.05*p.ceiling {
-			gain = slowly
-		}
-		p.set(now, p.perSec*(1+gain))
+		p.set(now, p.perSec*(1+p.gain()))
 	}
 }
+
+// gain is how much of itself the rate gains with an answer.
+func (p *pacer) gain() float64 {
+	switch {
+	case p.fallen():
+		return min(max(quickly, math.Ln2/(doubling*p.perSec)), boldly)
+	case p.perSec > 0.9*p.ceiling && p.perSec < 1.05*p.ceiling:
+		return slowly
+	}
+	return quickly
+}
+
+// fallen tells whether the rate is far below what was once admitted. A minute of
+// refusals by chance brings it there, and an ordinary gain takes hours to undo that.
+func (p *pacer) fallen() bool { return p.perSec < 0.9*p.proven }
 
 // widen is how many answers make room for one more request. All that are under
 // way are refused when the limit is met, so many grow slower.
@@ -94,21 +119,38 @@ func widen(width int) int {
 
 // resume begins again after a refusal, at no more than what was admitted on
 // average since the last recovery. A few before the first one tell nothing: the
-// limit may have been used up when they came.
+// limit may have been used up when they came. Nor does what came now and then: it
+// was all that there was to send.
 func (p *pacer) resume(now time.Time) {
 	perSec := p.perSec
 	enough := p.accepted >= fewest || perSec == 0 && p.resumed
-	if passed := now.Sub(p.since).Seconds(); passed > 0 && enough {
-		measured := float64(p.accepted) / passed
+	passed := now.Sub(p.since)
+	if passed > 0 && enough && p.unused < passed/2 {
+		measured := float64(p.accepted) / passed.Seconds()
 		if perSec == 0 {
 			perSec = measured * cut
 		}
 		perSec = min(perSec, max(measured, perSec/2))
 	}
-	p.accepted, p.since, p.resumed = 0, now, true
+	p.prove(now)
+	p.accepted, p.since, p.resumed, p.unused = 0, now, true, 0
 	p.blocked, p.refusals, p.spare = false, 0, 0
 	if perSec > 0 {
 		p.set(now, perSec)
+		p.full = later(p.full, now)
+	}
+}
+
+// prove measures over several refusals: between two of them chance, or a window
+// that ended meanwhile, may have let far more through than the limit does.
+func (p *pacer) prove(now time.Time) {
+	if !p.resumed {
+		p.passed, p.from = 0, p.since
+	}
+	p.passed += p.accepted
+	if since := now.Sub(p.from); since >= sustained {
+		p.proven = max(p.proven, float64(p.passed)/since.Seconds())
+		p.passed, p.from = 0, now
 	}
 }
 
@@ -118,10 +160,19 @@ func (p *pacer) set(now time.Time, perSec float64) {
 	burst := max(1, int(p.perSec/50))
 	if p.bucket == nil {
 		p.bucket = rate.NewLimiter(rate.Limit(p.perSec), burst)
-		return
+	} else {
+		p.bucket.SetLimitAt(now, rate.Limit(p.perSec))
+		p.bucket.SetBurstAt(now, burst)
 	}
-	p.bucket.SetLimitAt(now, rate.Limit(p.perSec))
-	p.bucket.SetBurstAt(now, burst)
+	p.fill(now)
+}
+
+// fill foretells when the bucket is full.
+func (p *pacer) fill(now time.Time) {
+	missing := float64(p.bucket.Burst()) - p.bucket.TokensAt(now)
+	if missing > 0 || p.full.IsZero() || p.full.After(now) {
+		p.full = now.Add(time.Duration(max(missing, 0) / p.perSec * float64(time.Second)))
+	}
 }
 
 // refused takes a 429. All that was under way when the first of them came tells
@@ -132,6 +183,10 @@ func (p *pacer) refused(sent, now time.Time, wait time.Duration) {
 	}
 	if !p.blocked && p.perSec > 0 {
 		p.ceiling = p.perSec
+		if p.perSec < p.proven {
+			passed := min(now.Sub(p.cutAt), memory/6)
+			p.proven *= math.Exp(-passed.Seconds() / memory.Seconds())
+		}
 		p.set(now, p.perSec*cut)
 	}
 	if wait == 0 {
@@ -172,30 +227,43 @@ func (p *pacer) room(d demand) (int, time.Time) {
 
 // growing is room before the first refusal.
 func (p *pacer) growing(d demand) (int, time.Time) {
-	n := p.width - d.out
-	switch at := p.asked.Add(askAgain); {
-	case n > 0 || !p.heard.IsZero() || d.out > maxHedges:
-		return max(n, 0), time.Time{}
-	case d.now.Before(at):
+	if n := p.width - d.out; n > 0 {
+		return n, time.Time{}
+	}
+	if d.out >= p.width+maxHedges {
+		return 0, time.Time{}
+	}
+	wait := max(askAgain, d.hedge())
+	if at := later(p.asked, p.heard).Add(wait); d.now.Before(at) {
 		return 0, at
 	}
-	return 1, d.now.Add(askAgain)
+	return 1, d.now.Add(wait)
 }
 
 func (p *pacer) take(now time.Time, n int) {
 	switch {
 	case p.blocked:
+		p.since = p.since.Add(max(now.Sub(later(p.until, p.opening.last)), 0))
 		p.opening.take(now, n)
 	case p.bucket == nil:
 		p.asked = now
 		if now.Sub(p.heard) > idle {
-			p.accepted, p.since, p.resumed = 0, now, false
+			p.accepted, p.since, p.resumed, p.unused = 0, now, false, 0
 		}
 	default:
+		p.unused += max(now.Sub(p.full), 0)
 		used := min(n, p.spare)
 		p.spare -= used
 		p.bucket.AllowN(now, n-used)
+		p.fill(now)
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (p *pacer) giveBack(n int) {

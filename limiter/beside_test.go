@@ -104,21 +104,12 @@ func TestAStormOfRefusalsByChanceIsForgottenSoon(t *testing.T) {
 		eachModel(t, fmt.Sprint(share), s, func(t *testing.T, r sim.Result) {
 			for minutes, share := range []float64{0.9, 0.99} {
 				from := s.Storm.Until + time.Duration(minutes)*minute
-				if n := between(r.Times, from, from+minute); float64(n) < share*float64(s.Limit) {
-					t.Errorf("%d sent in minute %d after it, want %.0f at least", n, minutes+1, share*float64(s.Limit))
+				if use := between(r, from, from+minute) * 60 / float64(s.Limit); use < share {
+					t.Errorf("%.2f of the limit used in minute %d after it, want %.2f", use, minutes+1, share)
 				}
 			}
 		})
 	}
-}
-
-func between(times []time.Duration, from, until time.Duration) (n int) {
-	for _, at := range times {
-		if at >= from && at < until {
-			n++
-		}
-	}
-	return n
 }
 
 // eachModel plays s against each, with one seed or with ten.

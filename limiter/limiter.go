@@ -89,7 +89,7 @@ type Answer struct {
 }
 
 // New returns a Limiter that knows nothing yet and so begins with one request
-// at a time; one more a second goes as long as none was answered.
+// at a time; one more goes after each second without an answer.
 func New(cfg Config) *Limiter {
 	return &Limiter{cfg: cfg.withDefaults(), pace: pacer{leads: true, width: 1}}
 }

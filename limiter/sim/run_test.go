@@ -165,3 +165,25 @@ func ExampleRun() {
 	// Output:
 	// 100.0 % of the limit used, 0 of 1200 refused
 }
+
+func TestRefusalsByChanceComeBetweenTheirTimesAndCostNothingOfTheLimit(t *testing.T) {
+	s := backlog
+	s.Limit, s.Window, s.MaxInFlight, s.Traced = 1e6, time.Hour, 10, true
+	s.Storm = sim.Storm{From: 4 * time.Second, Until: 8 * time.Second, Share: 0.5}
+	r := sim.Run(s, sim.NewWeir(s))
+	left := s.Limit
+	for _, a := range r.Trace {
+		left = min(left, a.Left)
+	}
+	if counted := s.Limit - left; r.Cold.Refused > 0 || r.Measured.Refused == 0 || counted != r.Total().Accepted {
+		t.Errorf("%+v before, %+v from then on, %d counted; want refusals from then on only, not counted", r.Cold, r.Measured, counted)
+	}
+	s.Storm.Until = s.Storm.From
+	if r := sim.Run(s, sim.NewWeir(s)); r.Total().Refused > 0 {
+		t.Errorf("%d refused at no time, want 0", r.Total().Refused)
+	}
+	s.Storm.Share = 1.1
+	if err := s.Validate(); err == nil || !strings.Contains(err.Error(), "Storm.Share") {
+		t.Errorf("a share above 1: %v", err)
+	}
+}
