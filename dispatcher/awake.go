@@ -12,7 +12,8 @@ var errSlept = errors.New("the machine was suspended, or its clock set forward, 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // awake lets a connection fail that outlasted a suspend of the machine: what was
-// looked at right before the request may be long ago.
+// looked at right before the request may be long ago. It counts as a failure to
+// dial; the next request shows that there is none.
 func (c *Clock) awake(dial dialer) dialer {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		began, latest := time.Now(), c.Latest()

@@ -117,7 +117,7 @@ func settle(c Claim, a Answer, v Verdict, p Policy, rnd func() float64) Judgemen
 	switch {
 	case v == Refused:
 		j.refuse(c, a)
-	case j.Counted && p.outOfTime(c, now) && !p.Doubted:
+	case j.Counted && p.outOfTime(c, now.Add(-a.Stepped)) && !p.Doubted: // nothing fails while asleep
 		j.giveUp(c, a, p)
 	case j.Counted:
 		j.State, j.DueAt = outbox.Retrying, now.Add(p.wait(c, a, v, rnd))

@@ -119,6 +119,7 @@ func TestWhatBecomesOfAMessage(t *testing.T) {
 		cut        = Answer{Fault: faultCut, Left: true, ErrorMessage: "EOF"}
 		timeout    = Answer{Fault: faultTimeout, Left: true}
 		stranger   = Answer{Fault: faultTLS, TLSIdentity: true}
+		slept      = Answer{Fault: faultCut, Left: true, Stepped: time.Hour}
 		stopped    = Answer{Fault: faultCut, Left: true, Stopped: true}
 		notBegun   = Answer{Fault: faultCut, Stopped: true}
 	)
@@ -173,6 +174,7 @@ func TestWhatBecomesOfAMessage(t *testing.T) {
 		{"a dial that fails after the time is over fails the message", tired, refusedTCP, "failed counted out_of_time"},
 		{"a cut is ambiguous", fresh, cut, "retrying counted ambiguous 5s cut"},
 		{"a cut after the time is over is unknown", tired, cut, "unknown counted ambiguous out_of_time"},
+		{"a cut that a suspend has put beyond the time is tried again", tired, slept, "retrying counted ambiguous 2m30s cut"},
 		{"a timeout is ambiguous", failed, timeout, "retrying counted ambiguous 5s timeout"},
 
 		{"a stop under way is ambiguous and not counted", fresh, stopped, "retrying ambiguous 5s cut"},

@@ -99,7 +99,7 @@ func TestALimitPerSecondBesideTheOneThatIsToldIsUsed(t *testing.T) {
 
 func TestAStormOfRefusalsByChanceIsForgottenSoon(t *testing.T) {
 	for _, share := range []float64{0.01, 0.2, 1} {
-		s := sim.Scenario{Limit: 10800, Window: minute, Warm: 5 * minute, Measured: 4 * minute}
+		s := sim.Scenario{Limit: 1800, Window: minute, Warm: 3 * minute, Measured: 4 * minute}
 		s.Storm = sim.Storm{From: s.Warm, Until: s.Warm + minute, Share: share}
 		eachModel(t, fmt.Sprint(share), s, func(t *testing.T, r sim.Result) {
 			for minutes, share := range []float64{0.9, 0.99} {

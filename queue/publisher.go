@@ -45,7 +45,7 @@ var _ outbox.Publisher = (*Publisher)(nil)
 
 // Connect reaches the NATS of a daemon as a producer. A connection that is lost
 // later comes back by itself; until then Publish fails. Of ctx only the deadline
-// counts, and only until Connect returns. The caller must Close.
+// counts; two seconds are tried at least. The caller must Close.
 func Connect(ctx context.Context, cfg PublisherConfig) (*Publisher, error) {
 	p := &Publisher{cfg: cfg}
 	if err := p.connect(ctx); err != nil {
@@ -64,7 +64,8 @@ func (p *Publisher) connect(ctx context.Context) error {
 		opts = append(opts, nats.UserInfo(producerUser, p.cfg.Token))
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		opts = append(opts, nats.Timeout(time.Until(deadline)))
+		// Each reconnect gets as much.
+		opts = append(opts, nats.Timeout(max(time.Until(deadline), nats.DefaultTimeout)))
 	}
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
@@ -84,8 +85,11 @@ func (p *Publisher) connect(ctx context.Context) error {
 
 // stream gives JetStream on a connection that is there or comes back. One that
 // the client library has given up, as it does on a complaint of the server that
-// it does not know, is made anew.
+// it does not know, is made anew; who else publishes or closes waits meanwhile.
 func (p *Publisher) stream(ctx context.Context) (jetstream.JetStream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.nc.IsClosed() && !p.ended {

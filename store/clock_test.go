@@ -249,6 +249,26 @@ func TestTheTimesOfAClockThatWasAheadHoldNothingBackAndProveNothing(t *testing.T
 	}
 }
 
+func TestAStepOfTheClockBehindTheLastTimeSeenLeavesThat(t *testing.T) {
+	d := openDesk(t, t.TempDir(), &clock{now: start.Add(5 * time.Hour)})
+	d.ambiguous(message("maybe"))
+	seen := d.Now()
+	d.exec(`INSERT INTO meta VALUES ('last_seen_at', ?)`, seen.UnixMilli())
+	must(t, d.Close())
+	d.Add(-5 * time.Hour)
+	d = openDesk(t, d.dir, d.clock)
+	was := d.Now()
+	d.Add(time.Hour)
+	must(t, d.Rebase(t.Context(), was, was, time.Hour))
+	if now, err := d.LastSeen(t.Context()); err != nil || !now.Equal(seen) {
+		t.Errorf("last seen %v (%v), want %v: the next start would not be held", now, err, seen)
+	}
+	must(t, d.SeeAgain(t.Context()))
+	if m := d.row("maybe"); m.State != "unknown" {
+		t.Errorf("what the wrong clock has stamped is %s after all, want unknown", m.State)
+	}
+}
+
 func TestWhatWaitsIsLeftAloneWhenTheLastTimeSeenHasPassed(t *testing.T) {
 	d := openDesk(t, t.TempDir(), &clock{now: start})
 	d.put(message("retry"))

@@ -243,12 +243,13 @@ func (s *Store) Resume(ctx context.Context, scope string) (resumed bool, err err
 	return resumed, nil
 }
 
-// ResumeAll does what Resume does to every scope, and gives those that it resumed.
+// ResumeAll ends the pauses of all scopes, and gives those that it resumed. The
+// hold of a clock stays: who ends that says something about the time.
 func (s *Store) ResumeAll(ctx context.Context) (resumed []string, err error) {
 	err = s.writer.do(ctx, func(tx *tx) error {
 		resumed, err = tx.scopes(`
 			DELETE FROM gates
-			WHERE kind = 'paused' OR (kind = 'held' AND set_by = 'clock')
+			WHERE kind = 'paused'
 			RETURNING scope`)
 		if err != nil {
 			return err

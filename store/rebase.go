@@ -21,7 +21,8 @@ const rebaseRows = 5000
 // stood still, and the API has gone on forgetting meanwhile. Of a claim, which
 // may die with the daemon, that is updated_at.
 func (s *Store) Rebase(ctx context.Context, since, was time.Time, step time.Duration) error {
-	err := s.restamp(ctx, func(tx *tx, last, next int64) error {
+	// A heartbeat may have come between was and the step.
+	err := s.restamp(ctx, was.Add(2*time.Second), func(tx *tx, last, next int64) error {
 		return tx.rebase(last, next, since.UnixMilli(), was.UnixMilli(), step.Milliseconds())
 	})
 	if err != nil {
@@ -34,8 +35,9 @@ func (s *Store) Rebase(ctx context.Context, since, was time.Time, step time.Dura
 }
 
 // restamp calls do for the rows behind last up to next, for all rows in turn, a
-// commit each, and makes now the last time seen with the last of them.
-func (s *Store) restamp(ctx context.Context, do func(tx *tx, last, next int64) error) error {
+// commit each, and makes now the last time seen with the last of them, if that
+// was reached by then.
+func (s *Store) restamp(ctx context.Context, reached time.Time, do func(tx *tx, last, next int64) error) error {
 	s.shown.mu.Lock()
 	s.shown.buckets = nil // so that everything is counted and shown anew
 	s.shown.mu.Unlock()
@@ -53,7 +55,7 @@ func (s *Store) restamp(ctx context.Context, do func(tx *tx, last, next int64) e
 			if more = latest > next; more {
 				return nil
 			}
-			return tx.see(tx.now)
+			return tx.see(reached)
 		})
 		if err != nil {
 			return err
@@ -115,9 +117,9 @@ func (s *Store) SeeAgain(ctx context.Context) error {
 		return err
 	}
 	if seen.After(s.cfg.Now()) {
-		err = s.restamp(ctx, (*tx).distrust)
+		err = s.restamp(ctx, seen, (*tx).distrust)
 	} else {
-		err = s.writer.do(ctx, func(tx *tx) error { return tx.see(tx.now) })
+		err = s.writer.do(ctx, func(tx *tx) error { return tx.see(seen) })
 	}
 	if err != nil {
 		return fmt.Errorf("store: taking the time for right: %w", err)
@@ -158,9 +160,11 @@ func (t *tx) reach() error {
 	return err
 }
 
-func (t *tx) see(now int64) error {
+// see makes now the last time seen. One beyond reached stays: an earlier run has
+// been there, and what its clock has stamped is not judged yet.
+func (t *tx) see(reached time.Time) error {
 	_, err := t.query(`
 		INSERT INTO meta (name, value) VALUES ('last_seen_at', ?)
-		ON CONFLICT (name) DO UPDATE SET value = excluded.value`).Exec(now)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value <= ?`).Exec(t.now, reached.UnixMilli())
 	return err
 }

@@ -91,9 +91,10 @@ func newPauseCommand(a *app) *cobra.Command {
 
 func newResumeCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
-		Use:               "resume SCOPE",
-		Short:             "End a pause",
-		Long:              "Ends what pause has begun, on the very scope that was paused, or on all. " + scopeHelp,
+		Use:   "resume SCOPE",
+		Short: "End a pause",
+		Long: "Ends what pause has begun, on the very scope that was paused, or on all. On daemon it also ends the hold of a\n" +
+			"start before the last time seen: you say that the clock is right, and what may have been sent becomes unknown. " + scopeHelp,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeScope,
 	}

@@ -128,11 +128,12 @@ func TestEverythingIsPausedResumedAndProbedAtOnce(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	d.do("gates", "pause", "default/rcs")
+	application(t, d.dir+"/weir.db", `INSERT INTO gates (scope, kind, reason, since_at, set_by) VALUES ('daemon:weir', 'held', 'the time', 1, 'clock')`)
 	if got, want := d.do("gates", "resume", "all"), "bucket:default/rcs is resumed\ndaemon:weir is resumed\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if gates := d.gates(); len(gates) != 0 {
-		t.Errorf("there are gates: %v", gates)
+	if gates := d.gates(); len(gates) != 1 || gates["daemon:weir"].SetBy != "clock" {
+		t.Errorf("there are gates: %v, want the hold of the clock only", gates)
 	}
 }
 

@@ -10,8 +10,8 @@
 //
 // A seed decides what is handed over and who dies where and when; not which
 // requests the API fails nor how the processes are scheduled, so that a failing
-// run is likely to fail again and not certain to. Named places need a program built with the tag
-// chaos (see package point); without it the kills are at random.
+// run is likely to fail again and not certain to. Named places need a program
+// built with the tag chaos (see package point); without it the kills are at random.
 package chaos
 
 import (

@@ -32,11 +32,12 @@ export function pause(scopes) {
   });
 }
 
-// resume ends what stands on the very scope.
-export function resume(scope) {
+// resume ends the gate, or the pause that stands on the very scope.
+export function resume(scope, gate) {
+  const clock = gate?.set_by === 'clock' ? ' You say that the clock is right now: what may have been sent becomes unknown, for nobody knows how old its key is.' : '';
   return confirm({
     title: `Resume ${scope}?`,
-    text: 'Sending begins again, gently: 1, 2, 4, … requests at a time. Any other gate stays.',
+    text: `Sending begins again, gently: 1, 2, 4, … requests at a time. Any other gate stays.${clock}`,
     verb: 'Resume',
     act: async () => {
       const { changed } = await post('/gates/resume', { scope });

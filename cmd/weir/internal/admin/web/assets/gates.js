@@ -15,7 +15,7 @@ const cures = {
   'held 402': 'Top up the balance, then probe, or wait for the next probe.',
   'held not_api': 'Check WEIR_API_URL and what stands between weir and the API.',
   'held disk': 'Make space for the data directory; it opens by itself.',
-  'held clock': 'Set the clock. If it is right and the earlier one was wrong, resume.',
+  'held clock': 'Set the clock. If it is right and the earlier one was wrong, resume: then what may have been sent is unknown.',
   'degraded clock': 'Look at the time synchronisation. Nothing is held back.',
   'degraded queue': 'Start NATS again. What is at hand is sent.',
   'degraded nats': 'Make space for the data directory; NATS is restarted by itself. Nothing is held back.',
@@ -73,5 +73,5 @@ const columns = (now) => [
 
 function action(g) {
   const act = remedy(g);
-  return act && el('button', { click: async () => (await act(g.scope)) && show() }, act === resume ? 'Resume …' : 'Probe …');
+  return act && el('button', { click: async () => (await act(g.scope, g)) && show() }, act === resume ? 'Resume …' : 'Probe …');
 }
