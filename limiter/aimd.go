@@ -227,23 +227,14 @@ func (p *pacer) room(d demand) (int, time.Time) {
 
 // growing is room before the first refusal.
 func (p *pacer) growing(d demand) (int, time.Time) {
-	if n := p.width - d.out; n > 0 {
-		return n, time.Time{}
-	}
-	if d.out >= p.width+maxHedges {
-		return 0, time.Time{}
-	}
-	wait := max(askAgain, d.hedge())
-	if at := later(p.asked, p.heard).Add(wait); d.now.Before(at) {
-		return 0, at
-	}
-	return 1, d.now.Add(wait)
+	return d.hedged(p.width-d.out, later(p.asked, p.heard))
 }
 
 func (p *pacer) take(now time.Time, n int) {
 	switch {
 	case p.blocked:
-		p.since = p.since.Add(max(now.Sub(later(p.until, p.opening.last)), 0))
+		p.since = p.since.Add(max(now.Sub(later(p.until, p.asked)), 0))
+		p.asked = now
 		p.opening.take(now, n)
 	case p.bucket == nil:
 		p.asked = now
@@ -252,6 +243,7 @@ func (p *pacer) take(now time.Time, n int) {
 		}
 	default:
 		p.unused += max(now.Sub(p.full), 0)
+		p.full = later(p.full, now)
 		used := min(n, p.spare)
 		p.spare -= used
 		p.bucket.AllowN(now, n-used)

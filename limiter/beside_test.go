@@ -47,6 +47,33 @@ func TestARefusalByAnotherLimitIsWaitedOutAndNotTheWindow(t *testing.T) {
 	}
 }
 
+func TestAnotherLimitIsWaitedOutForLongerThanAWindow(t *testing.T) {
+	a := newAPI(t)
+	for at := range 5 { // five windows of a second
+		a.answer(a.send(), 200, 10, 9, at+1)
+		a.pass(second)
+	}
+	a.elsewhere(a.send(), 10, 9, 6, minute)
+	if _, retryAt := a.lim.Grant(a.now, true, 1); retryAt.Sub(a.now) != minute {
+		t.Errorf("the next token comes after %v, want the minute that the server names", retryAt.Sub(a.now))
+	}
+}
+
+func TestARequestThatHangsAfterAnotherLimitsWaitIsHedged(t *testing.T) {
+	a := newAPI(t)
+	a.answer(a.send(), 200, 5000, 4981, 3600)
+	a.elsewhere(a.send(), 5000, 4980, 3600, 10*second)
+	a.pass(10 * second)
+	a.send() // and no answer
+	a.want(0)
+	_, retryAt := a.lim.Grant(a.now, true, 1)
+	a.now = retryAt
+	if waited := retryAt.Sub(epoch) - 10*second; waited > 2*second {
+		t.Errorf("another one goes %v after it", waited)
+	}
+	a.want(1)
+}
+
 func TestTrialsAtAnotherLimitGoOneByOneAndRarerEachTime(t *testing.T) {
 	a := newAPI(t)
 	a.answer(a.send(), 200, 5000, 4981, 3600)

@@ -27,7 +27,7 @@ func (w *window) elsewhere(a *sample, c *offset) bool {
 		return false
 	}
 	if w.kind.moving {
-		return a.reported() && a.Remaining > a.overlap
+		return w.kind.silent < silence && a.reported() && a.Remaining > a.overlap
 	}
 	limit, left, reset := a.Limit, a.Remaining, a.Reset
 	ours := w.confirmed && !w.predicted && !a.sent.Before(w.first)
@@ -66,9 +66,13 @@ type brake struct {
 	last  time.Time     // when it refused last
 	began time.Time     // of the turn; zero: the first wait is not over yet
 
-	met            bool // the turn has met a refusal
-	used, admitted int  // in the turn
-	misses         int  // refusals in a row with nothing admitted in between
+	met    bool // the turn has met a refusal
+	misses int  // refusals in a row with nothing admitted in between
+
+	used     int       // in the turn
+	admitted int       // of them
+	unknown  int       // of them: no answer tells whether they were
+	asked    time.Time // when the last went
 
 	base     int // what a turn surely admits; 0: it has refused once only
 	step     int // how many more are tried
@@ -85,10 +89,10 @@ func (b *brake) refused(a sample, w *window) {
 	if b.misses > 0 {
 		wait = max(wait, disbelief(b.misses))
 	}
-	if left := w.end.Sub(a.received); left > wait && left <= wait+early {
+	if left := w.end.Sub(a.received); !w.kind.moving && left > wait && left <= wait+early {
 		wait = left // both may name the same moment
 	}
-	wait = min(wait, w.longest())
+	wait = min(wait, longestPark)
 	if b.span == 0 {
 		*b = brake{span: probation * wait, patience: 1}
 	}
@@ -107,31 +111,47 @@ func (b *brake) heard(sent time.Time) {
 	}
 }
 
-func (b *brake) take(n int) { b.used += n }
+// missed takes that no answer tells whether a request sent then was admitted.
+func (b *brake) missed(sent time.Time) {
+	if !sent.Before(b.began) {
+		b.unknown++
+	}
+}
 
-// giveBack takes back n that were not admitted and will not be.
-func (b *brake) giveBack(n int) { b.used = max(b.used-n, b.admitted) }
+func (b *brake) take(now time.Time, n int) { b.used, b.asked = b.used+n, now }
+
+func (b *brake) giveBack(n int) { b.used = max(b.used-n, b.admitted+b.unknown) }
 
 // room tells how many may go now, and when more may. No turn outlasts longest.
-func (b *brake) room(now time.Time, longest time.Duration) (int, time.Time) {
-	b.roll(now, longest)
+func (b *brake) room(d demand, longest time.Duration) (int, time.Time) {
+	if b.base > 0 {
+		b.span = min(b.span, longest)
+	}
+	b.roll(d.now, longest)
 	switch {
 	case b.span == 0:
 		return math.MaxInt, time.Time{}
-	case now.Before(b.until):
+	case d.now.Before(b.until):
 		return 0, b.until
 	}
-	n, next := math.MaxInt, time.Time{}
+	n, next := math.MaxInt, b.began.Add(b.span)
 	if b.base > 0 {
-		n, next = b.most()-b.used, b.began.Add(b.span)
+		n = b.most() - b.used
 	}
 	if b.base == 0 || b.misses > 0 {
-		// After a wait one asks, then two, then four: as many again as were admitted.
-		if asked := b.used - b.admitted; max(b.admitted, 1)-asked < n {
-			n, next = max(b.admitted, 1)-asked, time.Time{}
+		free, at := b.asking(d)
+		n = min(n, free)
+		if !at.IsZero() && at.Before(next) {
+			next = at
 		}
 	}
 	return max(n, 0), next
+}
+
+// asking tells how many may go while little is known of the turn, and when one
+// more may that hedges them: after a wait one, then as many as were admitted.
+func (b *brake) asking(d demand) (int, time.Time) {
+	return d.hedged(max(b.admitted, 1)-(b.used-b.admitted-b.unknown), b.asked)
 }
 
 // most is how many may go in the turn.
@@ -148,7 +168,7 @@ func (b *brake) roll(now time.Time, longest time.Duration) {
 		return
 	}
 	chance := !b.met && b.base == 0
-	if chance || now.Sub(b.last) > max(brakedFor, 2*mostPatience*b.span) {
+	if chance || b.forgotten(now) {
 		*b = brake{}
 		return
 	}
@@ -166,13 +186,19 @@ func (b *brake) roll(now time.Time, longest time.Duration) {
 		b.base += b.step
 		b.step *= 2
 	}
-	b.began, b.used, b.admitted, b.met = now, 0, 0, false
+	b.began, b.met = now, false
+	b.used, b.admitted, b.unknown = 0, 0, 0
+}
+
+// forgotten tells whether it has not refused for so long that trials of more passed.
+func (b *brake) forgotten(now time.Time) bool {
+	return now.Sub(b.last) > max(brakedFor, 2*mostPatience*b.span)
 }
 
 // learn takes what the turn has admitted for what the limit does.
 func (b *brake) learn() {
 	switch {
-	case diff(b.admitted, b.base) > b.base/8:
+	case diff(b.admitted, b.base) > max(b.base/8, 1):
 		b.patience = 1
 	case b.used > b.base: // after as many as before
 		b.patience = min(2*b.patience, mostPatience)
@@ -183,8 +209,8 @@ func (b *brake) learn() {
 }
 
 // braked is what is left of n until next by the limit that is not told.
-func (l *Limiter) braked(now time.Time, n int, next time.Time) (int, time.Time) {
-	m, at := l.brake.room(now, l.win.longest())
+func (l *Limiter) braked(d demand, n int, next time.Time) (int, time.Time) {
+	m, at := l.brake.room(d, l.win.longest())
 	if m < n || m == n && at.After(next) {
 		return m, at
 	}
@@ -194,15 +220,19 @@ func (l *Limiter) braked(now time.Time, n int, next time.Time) (int, time.Time) 
 // describe adds to what is said of the limit that is told.
 func (b *brake) describe(s *State, now time.Time) {
 	switch {
-	case b.span == 0:
+	case b.span == 0 || b.forgotten(now):
 		return
 	case now.Before(b.until) && !s.Parked:
 		s.Parked, s.Until = true, b.until
-		s.Reason = "429 by a limit that is not told, although " + s.Reason
+		s.Reason = "429 by a limit that is not told: " + s.Reason
 	case b.base > 0 && !s.Parked:
 		s.Reason += fmt.Sprintf(", %d per %v by a limit that is not told", b.base, b.span.Round(time.Second/10))
 	}
-	if perSec := float64(b.base) / b.span.Seconds(); b.base > 0 && (s.Rate == 0 || perSec < s.Rate) {
+	if b.base == 0 {
+		return
+	}
+	s.Proven = min(s.Proven, max(b.most()-b.used, 0))
+	if perSec := float64(b.base) / b.span.Seconds(); s.Rate == 0 || perSec < s.Rate {
 		s.Rate = perSec
 	}
 }

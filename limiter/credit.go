@@ -20,6 +20,21 @@ type demand struct {
 // constant covers the way from grant to wire.
 func (d demand) hedge() time.Duration { return 3*d.rtt + 10*time.Millisecond }
 
+// hedged is how many of n may go, and when by time alone one more: requests that
+// hang must not keep all others waiting. Below 0, n tells by how many it has.
+func (d demand) hedged(n int, news time.Time) (int, time.Time) {
+	wait := max(askAgain, d.hedge())
+	switch at := news.Add(wait); {
+	case n > 0:
+		return n, d.now.Add(wait)
+	case n <= -maxHedges:
+		return 0, time.Time{}
+	case d.now.Before(at):
+		return 0, at
+	}
+	return 1, d.now.Add(wait)
+}
+
 // room tells how many requests may go now, and from when on, by time alone,
 // there is room for more (zero: only an answer can tell).
 func (w *window) room(d demand) (int, time.Time) {

@@ -17,7 +17,8 @@
 //
 // It promises never to hang: while no request is under way, a token is granted
 // at the latest one window and a second later, or where the window's length is
-// unknown, when the server's own waiting time is over, 15 minutes at most. It
+// unknown or another limit refuses, when the server's own waiting time is over,
+// 15 minutes at most. It
 // opens a fixed window only when the one before has surely ended; where the
 // server has no Date to tell, one request asks.
 //
@@ -167,7 +168,7 @@ func (l *Limiter) Answered(t Ticket, now time.Time, a Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if t.steps != l.steps {
-		l.lose(l.last) // its times are of the clock before it was set
+		l.lose(t, l.last) // its times are of the clock before it was set
 		return
 	}
 	now = l.advance(now)
@@ -193,13 +194,13 @@ func (l *Limiter) Lost(t Ticket, now time.Time) {
 	} else {
 		now = l.last
 	}
-	l.lose(now)
+	l.lose(t, now)
 }
 
-func (l *Limiter) lose(now time.Time) {
+func (l *Limiter) lose(t Ticket, now time.Time) {
 	l.flying--
 	l.win.lose(now)
-	l.brake.giveBack(1)
+	l.brake.missed(t.sent)
 }
 
 // Unsent says that the request never left: its token is given back.
@@ -244,10 +245,10 @@ func (l *Limiter) room(d demand) (int, time.Time) {
 	switch {
 	case l.windowed():
 		n, next := l.win.room(d)
-		return l.braked(d.now, n, next)
+		return l.braked(d, n, next)
 	case l.refilling():
 		n, next := l.lev.room(d)
-		return l.braked(d.now, n, next)
+		return l.braked(d, n, next)
 	}
 	return l.pace.room(d)
 }
@@ -260,7 +261,7 @@ func (l *Limiter) take(now time.Time, n int) {
 	if l.windowed() {
 		l.win.take(now, n)
 	}
-	l.brake.take(n)
+	l.brake.take(now, n)
 	if l.pace.leads {
 		l.pace.take(now, n)
 	}
@@ -303,7 +304,7 @@ func (l *Limiter) learn(s sample) {
 	case s.refused:
 		l.lev.history.drop(s.seq)
 		l.lev.refused(s)
-		l.brake.giveBack(1)
+		l.brake.missed(s.sent)
 	default:
 		l.brake.heard(s.sent)
 	}

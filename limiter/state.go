@@ -24,7 +24,7 @@ type State struct {
 	Known       bool          // Limit, Remaining and Reset were told by the server
 	Limit       int           // requests allowed in a window
 	Remaining   int           // of these left, as the server last said
-	Proven      int           // of these surely left: no request without an answer can have used them, and the window has been seen
+	Proven      int           // of these surely left, whatever became of requests that have no answer
 	Window      time.Duration // 0: unknown
 	Reset       time.Time     // on the server's clock
 	ClockKnown  bool          // ClockOffset was measured
@@ -57,6 +57,9 @@ func (l *Limiter) state(now time.Time) State {
 	switch {
 	case l.windowed():
 		l.win.describe(&s, now)
+		if w := &l.win; w.confirmed && !w.predicted {
+			s.Proven = max(w.left-w.lost-w.uncounted()-l.held-l.flying, 0)
+		}
 		l.brake.describe(&s, now)
 	case l.refilling():
 		l.lev.describe(&s, now)
@@ -117,7 +120,7 @@ func (w *window) describe(s *State, now time.Time) {
 	}
 	if w.left > 0 {
 		s.Reason = fmt.Sprintf("%d left of %s", w.left, allowance(w.limit, w.length))
-		if s.Proven = max(w.left-w.lost, 0); w.lost > 0 {
+		if w.lost > 0 {
 			s.Reason += fmt.Sprintf(", less %d that got no answer", w.lost)
 		}
 		return

@@ -130,7 +130,7 @@ func (w *window) merge(a sample) {
 		w.left, w.leftAt, w.refused = a.Remaining, a.received, a.refused
 	case a.Remaining <= w.left:
 		w.left, w.leftAt, w.refused = a.Remaining, a.received, w.refused || a.refused
-	case !w.refused && !a.sent.Before(w.leftAt):
+	case !w.refused && !a.elsewhere && !a.sent.Before(w.leftAt):
 		w.kind.suspect(1)
 	}
 	if a.refused {
@@ -187,10 +187,9 @@ func (w *window) incomplete(a sample) bool {
 // one was proven wrong holds until two Resets in a row say otherwise, as hardly
 // a clock that is set does, by more than the rounding of a fleet explains.
 func (w *window) learn(d time.Duration) {
-	if w.shorter++; d+5*rounding > w.atLeast {
+	if d+5*rounding > w.atLeast {
 		w.shorter = 0
-	}
-	if w.shorter >= 2 {
+	} else if w.shorter++; w.shorter >= 2 {
 		w.shorter, w.atLeast = 0, 0
 	}
 	if w.checks.skipped <= 1 && (w.length == 0 || d < w.length) {
@@ -231,7 +230,7 @@ func (w *window) tooEarly(a sample, c *offset) {
 	if w.byLength {
 		// It has become longer: by how much the two hints tell if they agree.
 		w.atLeast = w.length + rounding<<min(max(w.trust.early-3, 0), 16)
-		if reset := c.earliest(w.reset); c.known() && reset.Sub(a.received.Add(a.RetryAfter)).Abs() <= early {
+		if reset := c.earliest(w.reset); c.known() && reset.Sub(a.received.Add(a.RetryAfter)).Abs() <= 2*rounding {
 			w.atLeast = max(w.atLeast, min(reset.Sub(w.first), farthest))
 		}
 		w.length = w.atLeast
@@ -266,7 +265,7 @@ func (w *window) tooEarly(a sample, c *offset) {
 
 // longest is how long a window can last from now on.
 func (w *window) longest() time.Duration {
-	if w.length > 0 {
+	if w.length > 0 && !w.kind.moving {
 		return w.length + rounding
 	}
 	return longestPark
@@ -279,6 +278,7 @@ func (w *window) bare(a sample, c *offset) bool {
 	w.trying = false
 	switch {
 	case a.elsewhere:
+		return true
 	case a.refused && w.predicted:
 		return false
 	case a.refused && w.confirmed && a.sent.Before(w.first):
