@@ -42,7 +42,7 @@ const (
 type pacer struct {
 	leads   bool
 	width   int       // how many may be under way before the first refusal
-	asked   time.Time // when the last of them was granted
+	asked   time.Time // when the last was granted, before the first refusal or while blocked
 	answers int
 	bucket  *rate.Limiter // nil before the first refusal
 	perSec  float64       // 0 until measured

@@ -2,6 +2,7 @@ package limiter_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,6 +67,9 @@ func TestARequestThatHangsAfterAnotherLimitsWaitIsHedged(t *testing.T) {
 	a.pass(10 * second)
 	a.send() // and no answer
 	a.want(0)
+	if s := a.lim.State(a.now); s.Parked || s.Proven > 0 || !strings.Contains(s.Reason, "is being tried") {
+		t.Errorf("%+v, want it said that one asks", s)
+	}
 	_, retryAt := a.lim.Grant(a.now, true, 1)
 	a.now = retryAt
 	if waited := retryAt.Sub(epoch) - 10*second; waited > 2*second {

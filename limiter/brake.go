@@ -122,7 +122,8 @@ func (b *brake) take(now time.Time, n int) { b.used, b.asked = b.used+n, now }
 
 func (b *brake) giveBack(n int) { b.used = max(b.used-n, b.admitted+b.unknown) }
 
-// room tells how many may go now, and when more may. No turn outlasts longest.
+// room tells how many may go now, and when more may. No turn of a known base
+// outlasts longest.
 func (b *brake) room(d demand, longest time.Duration) (int, time.Time) {
 	if b.base > 0 {
 		b.span = min(b.span, longest)
@@ -227,6 +228,11 @@ func (b *brake) describe(s *State, now time.Time) {
 		s.Reason = "429 by a limit that is not told: " + s.Reason
 	case b.base > 0 && !s.Parked:
 		s.Reason += fmt.Sprintf(", %d per %v by a limit that is not told", b.base, b.span.Round(time.Second/10))
+	case !s.Parked:
+		s.Reason += ", a limit that is not told is being tried"
+	}
+	if b.base == 0 || b.misses > 0 {
+		s.Proven = 0 // one asks
 	}
 	if b.base == 0 {
 		return

@@ -18,9 +18,9 @@
 // It promises never to hang: while no request is under way, a token is granted
 // at the latest one window and a second later, or where the window's length is
 // unknown or another limit refuses, when the server's own waiting time is over,
-// 15 minutes at most. It
-// opens a fixed window only when the one before has surely ended; where the
-// server has no Date to tell, one request asks.
+// or up to a minute where that was too short before; 15 minutes at most. It opens
+// a fixed window only when the one before has surely ended; where the server has
+// no Date to tell, one request asks.
 //
 // It does not promise that no request is refused: other clients, a lowered
 // limit, or a server without headers show themselves only by a refusal. It does

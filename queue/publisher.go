@@ -87,11 +87,11 @@ func (p *Publisher) connect(ctx context.Context) error {
 // the client library has given up, as it does on a complaint of the server that
 // it does not know, is made anew; who else publishes or closes waits meanwhile.
 func (p *Publisher) stream(ctx context.Context) (jetstream.JetStream, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.nc.IsClosed() && !p.ended {
 		if err := p.connect(ctx); err != nil {
 			return nil, err

@@ -32,9 +32,11 @@ export function pause(scopes) {
   });
 }
 
-// resume ends the gate, or the pause that stands on the very scope.
-export function resume(scope, gate) {
-  const clock = gate?.set_by === 'clock' ? ' You say that the clock is right now: what may have been sent becomes unknown, for nobody knows how old its key is.' : '';
+// resume ends what stands on the very scope: a pause, and the hold of a clock.
+export async function resume(scope) {
+  const { gates } = await get('/gates');
+  const held = gates.some((g) => g.scope === scope && g.kind === 'held' && g.set_by === 'clock');
+  const clock = held ? ' You say that the clock is right now: what may have been sent becomes unknown, for nobody knows how old its key is.' : '';
   return confirm({
     title: `Resume ${scope}?`,
     text: `Sending begins again, gently: 1, 2, 4, … requests at a time. Any other gate stays.${clock}`,

@@ -67,7 +67,7 @@ export function card(scope) {
     try {
       const gates = (await gatesOver(scope, daemon)).filter((g) => g.kind === shown.state);
       const gate = gates.find(remedy);
-      if (gate) await remedy(gate)(gate.scope, gate);
+      if (gate) await remedy(gate)(gate.scope);
       else announce(gates.length > 0 ? 'It opens by its own cure only: Gates says which.' : 'No gate stands now: the reason says what to do.');
     } catch (error) {
       announce(error.message);

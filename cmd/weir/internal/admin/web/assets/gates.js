@@ -73,5 +73,11 @@ const columns = (now) => [
 
 function action(g) {
   const act = remedy(g);
-  return act && el('button', { click: async () => (await act(g.scope, g)) && show() }, act === resume ? 'Resume …' : 'Probe …');
+  return act && el('button', { click: async () => {
+    try {
+      if (await act(g.scope)) await show();
+    } catch (error) {
+      complain(error);
+    }
+  } }, act === resume ? 'Resume …' : 'Probe …');
 }
