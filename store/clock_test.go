@@ -249,6 +249,27 @@ func TestTheTimesOfAClockThatWasAheadHoldNothingBackAndProveNothing(t *testing.T
 	}
 }
 
+func TestWhatComesBackAfterTheClockWasSetBackWaitsNoLongerThanItShould(t *testing.T) {
+	d := openDesk(t, t.TempDir(), &clock{now: start})
+	asked := message("asked")
+	asked.SendAt = start
+	d.put(message("handed back"), message("failed"), asked)
+	back, failed, early := d.claim("handed back"), d.claim("failed"), d.claim("asked")
+	ended := d.Now().Add(20 * time.Millisecond)
+	d.Add(-time.Hour) // and nothing has followed yet
+	must(t, d.Release(t.Context(), []dispatcher.Claim{back, early}))
+	d.record(failed, dispatcher.Answer{}, dispatcher.Judgement{
+		Verdict: dispatcher.NeverLeft, State: outbox.Retrying, Counted: true, DueAt: ended.Add(time.Minute),
+	})
+	for key, want := range map[string]time.Time{
+		"handed back": d.Now(), "failed": d.Now().Add(time.Minute), "asked": asked.SendAt,
+	} {
+		if due := d.row(key).DueAt; due != iso(want) {
+			t.Errorf("%s is due at %s, want %s", key, due, iso(want))
+		}
+	}
+}
+
 func TestAStepOfTheClockBehindTheLastTimeSeenLeavesThat(t *testing.T) {
 	d := openDesk(t, t.TempDir(), &clock{now: start.Add(5 * time.Hour)})
 	d.ambiguous(message("maybe"))

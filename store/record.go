@@ -26,7 +26,7 @@ func (s *Store) Record(r dispatcher.Record, done func(error)) {
 func (t *tx) record(epoch int64, r *dispatcher.Record) error {
 	c, a, j := &r.Claim, &r.Answer, &r.Judgement
 	next := change{
-		state: j.State, due: j.DueAt,
+		state: j.State, due: t.due(a.EndedAt, j.DueAt),
 		httpStatus: a.Status, errorCode: j.ErrorCode, errorMessage: j.ErrorMessage,
 		requestID: a.RequestID,
 	}
@@ -53,6 +53,16 @@ func (t *tx) record(epoch int64, r *dispatcher.Record) error {
 		httpStatus: a.Status, errorCode: j.ErrorCode, errorMessage: j.ErrorMessage, requestID: a.RequestID,
 		limit: r.Limit, generation: c.Generation,
 	})
+}
+
+// due is when to try again, told at ended, by the clock of this commit: that may
+// have been set back in between.
+func (t *tx) due(ended, at time.Time) time.Time {
+	now := time.UnixMilli(t.now)
+	if at.IsZero() || !ended.After(now.Add(time.Second)) {
+		return at
+	}
+	return now.Add(at.Sub(ended))
 }
 
 // Release gives claims back that were not used, in one commit.
@@ -91,7 +101,8 @@ type change struct {
 }
 
 // apply moves a row out of "sending". It reports false if the row is not held
-// under this claim.
+// under this claim. What was due when it was claimed is due now, although the
+// clock may have been set back since; a send_at is a time of day.
 func (t *tx) apply(epoch int64, c *dispatcher.Claim, next change) (bool, error) {
 	var settledAt any
 	grown := 1 // a return to pending or retrying outdates every reference to the row
@@ -104,7 +115,7 @@ func (t *tx) apply(epoch int64, c *dispatcher.Claim, next change) (bool, error) 
 			generation       = generation + ?2,
 			attempts         = attempts + ?3,
 			throttles        = throttles + ?4,
-			due_at           = coalesce(?5, due_at),
+			due_at           = coalesce(?5, iif(due_at = send_at, due_at, min(due_at, ?13))),
 			first_attempt_at = coalesce(first_attempt_at, ?6),
 			ambiguous_at     = coalesce(ambiguous_at, ?7),
 			message_id       = coalesce(?8, message_id),

@@ -148,8 +148,8 @@ func (d *daemon) watchMachine(ctx context.Context) error {
 // followClock goes along with a step of the wall clock, and ends the doubt about
 // a start that lay before the last time seen.
 func (d *daemon) followClock(ctx context.Context) error {
-	was := d.now()
 	if step := d.clock.Check(); step != 0 {
+		was := d.now().Add(-step) // not before the look: nothing that the old clock has stamped lies behind it
 		d.log.Warn("the wall clock was set; waits are kept, and nothing is given up by the time until that is sure",
 			"by", step.Round(time.Millisecond).String())
 		d.dispatcher.Rebase(step)
