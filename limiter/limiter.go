@@ -314,7 +314,7 @@ func (l *Limiter) learn(s sample) {
 		l.lev.report(s, l.rtt, l.win.kind.span)
 		l.win.report(s, &l.clock)
 	case l.windowed() && !l.win.bare(s, &l.clock):
-		l.win = window{kind: l.win.kind}
+		l.win = window{kind: l.win.kind, unreported: l.win.unreported}
 	}
 	switch {
 	case l.windowed():

@@ -31,6 +31,16 @@ func (w *window) uncounted() int {
 	return len(w.unreported)
 }
 
+// uncountedSince is how many of the answers without a report came since then. A
+// request that was sent before the window ended may have arrived in the next.
+func (w *window) uncountedSince(then time.Time) int {
+	n := len(w.unreported)
+	for n > 0 && !w.unreported[n-1].Before(then) {
+		n--
+	}
+	return len(w.unreported) - n
+}
+
 // settle drops the answers that a report sent at that time has counted.
 func (w *window) settle(sent time.Time) {
 	n := 0

@@ -105,10 +105,10 @@ func (w *window) report(a sample, c *offset) {
 			w.tooEarly(a, c)
 		}
 	case w.predicted && a.sent.Before(w.opened):
-		// A straggler, most likely from the window that was skipped.
+		w.remember(a.received) // a straggler, most likely from the window that was skipped
 	case a.Reset.After(w.reset):
 		w.next(a, c)
-	case !w.first.IsZero() && !a.sent.Before(w.first) && w.reset.Sub(a.Reset) > rounding:
+	case a.sent.After(w.leftAt) && w.reset.Sub(a.Reset) > rounding:
 		// It was sent when the current window was known already, so it is no
 		// straggler: the server's clock was set back.
 		w.enter(a)
@@ -201,6 +201,7 @@ func (w *window) learn(d time.Duration) {
 func (w *window) enter(a sample) {
 	if !w.predicted {
 		w.rivals.begin(w.known() && !w.confirmed)
+		w.rivals.own = w.uncountedSince(w.opened)
 		w.first = a.received
 		if w.lostAt.Before(a.sent) {
 			w.lost = 0
