@@ -62,6 +62,10 @@ func (q *Queue) RunIntake(ctx context.Context, ledger Ledger) error {
 	return group.Wait()
 }
 
+// Listening is closed once RunIntake hears who asks on weir.rpc.send. What comes
+// on weir.send waits in its stream until it is taken.
+func (q *Queue) Listening() <-chan struct{} { return q.listening }
+
 // takeIntake makes a consumer of our own the only one of weir.send. A work queue
 // has but one, so a daemon that still believes to own the intake finds its own
 // gone. And what an earlier run fetched and did not ack is there again at once,

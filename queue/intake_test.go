@@ -288,8 +288,8 @@ func TestABurstOfRequestsSharesCommits(t *testing.T) {
 	var taken atomic.Int64
 	all := make(chan struct{})
 	cfg := embedded(t.TempDir())
-	cfg.Now = func() time.Time { // asked once for each request, the asker's first one included
-		if taken.Add(1) == n+1 {
+	cfg.Now = func() time.Time { // asked once for each request
+		if taken.Add(1) == n {
 			close(all)
 		}
 		return time.Now()

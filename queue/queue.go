@@ -84,6 +84,9 @@ type Queue struct {
 
 	closed chan struct{} // closed when the connection has ended for good
 
+	listens   sync.Once
+	listening chan struct{} // closed once requests on weir.rpc.send are heard
+
 	mu    sync.Mutex
 	lanes map[string]*puller // by work subject
 	cut   chan struct{}      // closed when there is another connection, and replaced
@@ -108,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 func newQueue(cfg Config) *Queue {
 	return &Queue{
 		cfg: cfg, id: rand.Text(),
-		lanes: make(map[string]*puller), cut: make(chan struct{}), closed: make(chan struct{}),
+		lanes: make(map[string]*puller), cut: make(chan struct{}), closed: make(chan struct{}), listening: make(chan struct{}),
 	}
 }
 

@@ -58,26 +58,11 @@ func producer(t *testing.T, q *queue.Queue, opts ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// asker connects a producer when the intake of q answers requests.
+// asker connects a producer once the intake of q hears requests.
 func asker(t *testing.T, q *queue.Queue) *nats.Conn {
 	t.Helper()
-	nc := producer(t, q)
-	awaitAnswer(t, nc)
-	return nc
-}
-
-// awaitAnswer returns once an intake answers requests.
-func awaitAnswer(t *testing.T, nc *nats.Conn) {
-	t.Helper()
-	for {
-		_, err := nc.RequestWithContext(deadline(t), "weir.rpc.send", []byte("anybody there?"))
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, nats.ErrNoResponders) {
-			t.Fatal(err)
-		}
-	}
+	next(t, q.Listening())
+	return producer(t, q)
 }
 
 func connect(t testing.TB, q *queue.Queue) *queue.Publisher {

@@ -78,6 +78,10 @@ func (q *Queue) runRPC(ctx context.Context, ledger Ledger) error {
 	if err != nil {
 		return fmt.Errorf("queue: subscribe to %s: %w", rpcSendSubject, err)
 	}
+	if err := q.arrived(ctx); err != nil {
+		q.cfg.Log.Warn("NATS has not confirmed that it passes requests on weir.rpc.send to weir", "error", err)
+	}
+	q.listens.Do(func() { close(q.listening) })
 	var group errgroup.Group
 	for range rpcServers {
 		group.Go(func() error {
@@ -93,6 +97,14 @@ func (q *Queue) runRPC(ctx context.Context, ledger Ledger) error {
 		return fmt.Errorf("queue: end %s: %w", rpcSendSubject, err)
 	}
 	return nil
+}
+
+// arrived waits until the server has what was sent to it, for a bounded time: a
+// subscription that is lost with its connection is made anew on the next.
+func (q *Queue) arrived(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	return q.nc.FlushWithContext(ctx)
 }
 
 // enqueue never waits.

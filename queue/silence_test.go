@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"weir/queue"
 )
 
@@ -125,12 +123,7 @@ func TestTheIntakeEndsWithAConnectionThatIsNotMadeAgain(t *testing.T) {
 	q := open(t, queue.Config{URL: n.through(t, url), Now: time.Now})
 	ended := make(chan error, 1)
 	go func() { ended <- q.RunIntake(t.Context(), newLedger()) }()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	awaitAnswer(t, nc)
+	next(t, q.Listening())
 	n.complain(t)
 	select {
 	case err := <-ended:

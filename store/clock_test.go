@@ -132,6 +132,7 @@ func TestTheLastTimeSeenGoesBackOnlyWhenTheClockIsKnownToHave(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
+		must(t, s.ShowRunning(ctx))
 		go func() { ended <- s.RunHeartbeat(ctx) }()
 		time.Sleep(11 * time.Second)
 		before, err := s.LastSeen(t.Context())

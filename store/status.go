@@ -61,13 +61,13 @@ func (t *tx) showGates(scope string) error {
 	return err
 }
 
-// RunHeartbeat marks the daemon as running, shows every 5 s that it still is,
-// and marks it and its buckets as stopped once ctx has ended, with the cause of
-// that end unless it was just canceled.
+// ShowRunning marks the daemon as running since now.
+func (s *Store) ShowRunning(ctx context.Context) error { return s.daemonState(ctx, "running", "") }
+
+// RunHeartbeat shows every 5 s that the daemon still runs, and marks it and its
+// buckets as stopped once ctx has ended, with the cause of that end unless it
+// was just canceled.
 func (s *Store) RunHeartbeat(ctx context.Context) error {
-	if err := s.daemonState(ctx, "running", ""); err != nil {
-		return err
-	}
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	for {

@@ -236,6 +236,7 @@ func TestTheHeartbeatShowsThatTheDaemonLives(t *testing.T) {
 		begin := d.Now()
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
+		must(t, d.ShowRunning(ctx))
 		go func() { ended <- d.RunHeartbeat(ctx) }()
 		synctest.Wait()
 		since := `SELECT count(*) FROM status WHERE scope = 'daemon:weir' AND state = 'running' AND since_at = ? AND heartbeat_at = ?`
@@ -289,8 +290,8 @@ func TestTheEndOfTheDaemonIsShownWithItsCause(t *testing.T) {
 			d := bubbleDesk(t)
 			ctx, stop := context.WithCancelCause(t.Context())
 			ended := make(chan error)
+			must(t, d.ShowRunning(ctx))
 			go func() { ended <- d.RunHeartbeat(ctx) }()
-			synctest.Wait()
 			stop(test.cause)
 			must(t, <-ended)
 			if shown := d.shown("daemon:weir", `state, reason`); shown != test.want {
@@ -304,6 +305,7 @@ func TestTheDaemonsRowSaysThatItIsPaused(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		d := bubbleDesk(t)
 		must(t, d.Pause(t.Context(), "daemon:weir", "before the start", time.Time{}))
+		must(t, d.ShowRunning(t.Context()))
 		go func() { _ = d.RunHeartbeat(t.Context()) }()
 		for _, want := range []string{"paused before the start", "running", "paused migration", "running"} {
 			synctest.Wait()

@@ -237,12 +237,7 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.admin.Run(working) })
 	group.Go(func() error { return d.followErasures(working) })
 	group.Go(func() error { return d.followReloads(working) })
-	group.Go(func() error { return d.notifySystemd(working) })
-	nats := cmp.Or(d.queue.Addr(), "off")
-	if d.cfg.NATSURL != "" {
-		nats = "external" // its URL may hold a password
-	}
-	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", nats, "http", d.admin.Addr(), "epoch", d.store.Epoch())
+	group.Go(func() error { return d.sayRunning(working) })
 
 	err := group.Wait()
 	if moved := d.store.Moved(); moved != nil {
@@ -258,6 +253,28 @@ func (d *daemon) run(ctx context.Context) error {
 		d.log.Info("stopped")
 	}
 	return err
+}
+
+// sayRunning says that the daemon runs once its row says so, which buckets that
+// appear take over, and it hears what producers ask.
+func (d *daemon) sayRunning(ctx context.Context) error {
+	if err := d.store.ShowRunning(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.queue.Listening():
+	}
+	nats := cmp.Or(d.queue.Addr(), "off")
+	if d.cfg.NATSURL != "" {
+		nats = "external" // its URL may hold a password
+	}
+	d.log.Info("running", "data_dir", d.cfg.DataDir, "nats", nats, "http", d.admin.Addr(), "epoch", d.store.Epoch())
+	return d.notifySystemd(ctx)
 }
 
 func (d *daemon) close() error {

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"weir/cmd/weir/internal/sandbox"
 	"weir/outbox"
 )
@@ -132,25 +130,9 @@ func TestPlainPublishesAreSentOnceForEachKeyAndJunkIsNeverSent(t *testing.T) {
 	}
 }
 
-// awaitRPC returns once somebody listens on weir.rpc.send, which may be a moment
-// after the daemon runs: a client of NATS hears of that, a plain connection does not.
-func (s *served) awaitRPC() {
-	s.t.Helper()
-	nc, err := nats.Connect(s.nats)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer nc.Close()
-	await(s.t, "an answer to a request", func() bool {
-		_, err := nc.Request("weir.rpc.send", []byte("anybody there?"), patience)
-		return err == nil
-	})
-}
-
 func TestARequestOverNATSIsAnsweredWithWhatIsStored(t *testing.T) {
 	r := newRig(t, sandbox.Config{})
 	daemon := r.serve()
-	daemon.awaitRPC()
 	p := daemon.dial()
 	p.subscribe("_INBOX.shop.*")
 	r.do("gates", "pause", "daemon")

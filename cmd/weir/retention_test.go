@@ -54,7 +54,6 @@ func TestAKeyWhoseRowIsGoneIsRefusedOnEveryWayIn(t *testing.T) {
 		t.Errorf("weir send of another body says %q, exit %d", stdout, code)
 	}
 
-	daemon.awaitRPC()
 	p := daemon.dial()
 	p.subscribe("_INBOX.shop.*")
 	for body, result := range map[string]string{rcsBody: "already_there", mailBody: "conflict"} {
