@@ -52,6 +52,15 @@ func TestTheGaugesOfABucketAreStored(t *testing.T) {
 		t.Error("the oldest due message is not that of the daemon too")
 	}
 
+	// A running bucket's until is only when it tries a message again.
+	for state, eta := range map[dispatcher.GateKind]time.Time{dispatcher.Parked: start.Add(time.Hour), dispatcher.Running: start.Add(7 * time.Second)} {
+		g.State, g.Until = state, start.Add(time.Hour)
+		must(t, d.Report(t.Context(), []dispatcher.Gauges{g}))
+		if n := d.number(`SELECT count(*) FROM status WHERE eta_at = ?`, eta.UnixMilli()); n != 1 {
+			t.Errorf("%s for an hour: all is sent at %s, want %d", state, d.shown("bucket:default/rcs", `eta_at`), eta.UnixMilli())
+		}
+	}
+
 	must(t, d.Report(t.Context(), []dispatcher.Gauges{{Bucket: rcs, State: dispatcher.Running}}))
 	if n := d.number(`
 		SELECT count(*) FROM status

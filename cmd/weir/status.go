@@ -148,7 +148,8 @@ func expectation(now time.Time, b store.StatusView) string {
 		return ""
 	}
 	text := ""
-	if span := end.Sub(reported); span > 0 { // the end was reckoned from the rate then
+	parked := b.State == "parked" && b.UntilAt != nil && *b.UntilAt == *b.ETAAt
+	if span := end.Sub(reported); span > 0 && !parked { // the end was reckoned from the rate then
 		text = ", " + rateText(float64(b.Pending+b.Retrying-b.Scheduled)/span.Minutes())
 	}
 	return text + ", done about " + clockTime(now, end)

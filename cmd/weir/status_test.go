@@ -149,6 +149,15 @@ func TestABucketThatRunsIsNotSaidToRunUntilItTriesAMessageAgain(t *testing.T) {
 	}
 }
 
+func TestABacklogThatIsDoneWhenItsParkEndsIsNotSaidToHaveARate(t *testing.T) {
+	r := parkedReport()
+	b := &r.buckets[0]
+	b.ETAAt = b.UntilAt
+	if got, want := expectation(r.at, *b), ", done about 14:30:01 UTC"; got != want {
+		t.Errorf("it says %q, want %q", got, want)
+	}
+}
+
 func TestTheEndOfABacklogIsSaidAsATimeOfTheDay(t *testing.T) {
 	now := time.Date(2026, 3, 28, 14, 30, 0, 0, time.UTC)
 	for _, c := range []struct {

@@ -52,12 +52,13 @@ export function forecast(status, now) {
 }
 
 // expectation is empty while nobody can tell. The end was reckoned, at the last
-// heartbeat, from the rate.
+// heartbeat, from the rate, unless it is that of the park.
 function expectation(status, now) {
   if (!status.eta_at || !status.heartbeat_at) return '';
   const end = Date.parse(status.eta_at);
   const minutes = (end - Date.parse(status.heartbeat_at)) / 60_000;
-  const rate = minutes > 0 ? `, ${rateText((waiting(status) - status.scheduled) / minutes)}` : '';
+  const parked = status.state === 'parked' && status.until_at === status.eta_at;
+  const rate = minutes > 0 && !parked ? `, ${rateText((waiting(status) - status.scheduled) / minutes)}` : '';
   return `${rate}, done about ${clock(status.eta_at, now, end - now < 300_000)}`;
 }
 
