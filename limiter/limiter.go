@@ -314,6 +314,7 @@ func (l *Limiter) learn(s sample) {
 		l.lev.report(s, l.rtt, l.win.kind.span)
 		l.win.report(s, &l.clock)
 	case l.windowed() && !l.win.bare(s, &l.clock):
+		// A report that is under way may not have counted what came meanwhile.
 		l.win = window{kind: l.win.kind, unreported: l.win.unreported}
 	}
 	switch {

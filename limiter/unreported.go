@@ -2,12 +2,12 @@ package limiter
 
 import "time"
 
-// mostRecent bounds how many answers without a report are remembered: the report
+// mostRecent bounds how many answers are remembered that no report has counted: one
 // that overlaps more will hardly come.
 const mostRecent = 1 << 12
 
-// remember keeps an answer without a report that counts already, in case that
-// a report comes yet which was made before it.
+// remember keeps an answer that no report has counted yet, in case that one comes
+// which was made before it.
 func (w *window) remember(at time.Time) {
 	if len(w.unreported) >= mostRecent {
 		w.unreported = append(w.unreported[:0], w.unreported[mostRecent/2:]...)
@@ -31,8 +31,8 @@ func (w *window) uncounted() int {
 	return len(w.unreported)
 }
 
-// uncountedSince is how many of the answers without a report came since then. A
-// request that was sent before the window ended may have arrived in the next.
+// uncountedSince is how many of the answers that no report has counted came since
+// then. A request that was sent before the window ended may have arrived in the next.
 func (w *window) uncountedSince(then time.Time) int {
 	n := len(w.unreported)
 	for n > 0 && !w.unreported[n-1].Before(then) {

@@ -105,7 +105,11 @@ func (w *window) report(a sample, c *offset) {
 			w.tooEarly(a, c)
 		}
 	case w.predicted && a.sent.Before(w.opened):
-		w.remember(a.received) // a straggler, most likely from the window that was skipped
+		// A straggler: most likely from the window that was skipped, but it may have
+		// arrived in this one.
+		if a.admitted() {
+			w.count(a)
+		}
 	case a.Reset.After(w.reset):
 		w.next(a, c)
 	case a.sent.After(w.leftAt) && w.reset.Sub(a.Reset) > rounding:
@@ -307,11 +311,11 @@ func (w *window) bare(a sample, c *offset) bool {
 // predict takes the first success after the end as the first of a new window.
 func (w *window) predict(a sample) {
 	w.confirmed, w.predicted, w.refused = true, true, false
-	w.first, w.left, w.leftAt = a.received, w.limit-1, a.received
+	w.rivals.begin(true)
+	w.rivals.own = w.uncountedSince(w.opened) + 1
+	w.first, w.left, w.leftAt = a.received, max(w.limit-w.rivals.own, 0), a.received
 	w.lost = 0
 	w.remember(a.received)
-	w.rivals.begin(true)
-	w.rivals.own++
 	w.checks.skipped++
 	w.checks.due--
 }
