@@ -44,7 +44,8 @@ type rowGauges struct {
 
 // Report stores the gauges of all buckets that are served, with those that the
 // rows give: what is scheduled, the oldest due message and, from the rate, when
-// all will be sent, which is not before a park ends. A bucket with messages that is not served is shown as held.
+// all will be sent, which is not before a park ends. A bucket with messages that is
+// not served is shown as held.
 func (s *Store) Report(ctx context.Context, gauges []dispatcher.Gauges) error {
 	s.shown.mu.Lock()
 	defer s.shown.mu.Unlock()
@@ -183,13 +184,16 @@ func gaugeColumns(g *dispatcher.Gauges, rows rowGauges) []any {
 	}
 }
 
+// showGauges reckons when all will be sent: at the rate from now on or, where a
+// park lasts for longer than a window, as if the last window of it could be used.
 func (t *tx) showGauges(b outbox.Bucket, columns []any) error {
 	_, err := t.query(`
 		UPDATE status SET
 			state = ?3, reason = ?4, since_at = ?5, until_at = ?6, limit_scope = ?7, rate_limit = ?8, remaining = ?9,
 			reset_at = ?10, window_ms = ?11, clock_offset_ms = ?12, scheduled = ?13, oldest_due_at = ?14,
 			eta_at = iif(?15 > 0 AND pending + retrying > ?13,
-				max(?2 + CAST((pending + retrying - ?13) * 1000 / ?15 AS INTEGER), iif(?3 = 'parked', coalesce(?6, 0), 0)), NULL),
+				max(iif(?3 = 'parked', coalesce(?6, 0), 0), CAST((pending + retrying - ?13) * 1000 / ?15 AS INTEGER)
+					+ max(?2, iif(?3 = 'parked', coalesce(?6, 0) - coalesce(?11, 0), 0))), NULL),
 			sent_last_minute = ?16, last_request_id = coalesce(?17, last_request_id),
 			last_error_code = coalesce(?18, last_error_code), heartbeat_at = ?2
 		WHERE scope = ?1`).Exec(append([]any{b.Scope(), t.now}, columns...)...)

@@ -53,7 +53,7 @@ func TestTheGaugesOfABucketAreStored(t *testing.T) {
 	}
 
 	// A running bucket's until is only when it tries a message again.
-	for state, eta := range map[dispatcher.GateKind]time.Time{dispatcher.Parked: start.Add(time.Hour), dispatcher.Running: start.Add(7 * time.Second)} {
+	for state, eta := range map[dispatcher.GateKind]time.Time{dispatcher.Parked: start.Add(time.Hour + 4*time.Second), dispatcher.Running: start.Add(7 * time.Second)} {
 		g.State, g.Until = state, start.Add(time.Hour)
 		must(t, d.Report(t.Context(), []dispatcher.Gauges{g}))
 		if n := d.number(`SELECT count(*) FROM status WHERE eta_at = ?`, eta.UnixMilli()); n != 1 {

@@ -137,7 +137,7 @@ func backlogText(now time.Time, b store.StatusView) string {
 }
 
 // expectation says at which rate a bucket is emptied, and until when: empty while
-// nobody can tell.
+// nobody can tell. The rate is left out where a park decides about the end.
 func expectation(now time.Time, b store.StatusView) string {
 	if b.ETAAt == nil || b.HeartbeatAt == nil {
 		return ""
@@ -148,11 +148,24 @@ func expectation(now time.Time, b store.StatusView) string {
 		return ""
 	}
 	text := ""
-	parked := b.State == "parked" && b.UntilAt != nil && *b.UntilAt == *b.ETAAt
-	if span := end.Sub(reported); span > 0 && !parked { // the end was reckoned from the rate then
+	if span := end.Sub(reported); span > 0 && !awaitsPark(b, reported) {
 		text = ", " + rateText(float64(b.Pending+b.Retrying-b.Scheduled)/span.Minutes())
 	}
 	return text + ", done about " + clockTime(now, end)
+}
+
+// awaitsPark tells whether the end was not reckoned from the rate alone: all is sent
+// by when a park ends, or it lasts for longer than a window.
+func awaitsPark(b store.StatusView, reported time.Time) bool {
+	if b.State != "parked" || b.UntilAt == nil {
+		return false
+	}
+	until, err := time.Parse(time.RFC3339, *b.UntilAt)
+	longest := time.Second // by so much a window's end is rounded
+	if b.WindowMS != nil {
+		longest += time.Duration(*b.WindowMS) * time.Millisecond
+	}
+	return err == nil && (*b.UntilAt == *b.ETAAt || until.Sub(reported) > longest)
 }
 
 // rateText rounds a rate to two digits: it is a forecast.

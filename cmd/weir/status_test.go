@@ -149,12 +149,19 @@ func TestABucketThatRunsIsNotSaidToRunUntilItTriesAMessageAgain(t *testing.T) {
 	}
 }
 
-func TestABacklogThatIsDoneWhenItsParkEndsIsNotSaidToHaveARate(t *testing.T) {
+func TestABacklogWhoseEndAParkDecidesIsNotSaidToHaveARate(t *testing.T) {
 	r := parkedReport()
 	b := &r.buckets[0]
-	b.ETAAt = b.UntilAt
-	if got, want := expectation(r.at, *b), ", done about 14:30:01 UTC"; got != want {
-		t.Errorf("it says %q, want %q", got, want)
+	text := func(s string) *string { return &s }
+	for _, c := range []struct{ name, until, end, want string }{
+		{"all is sent by the end of the park", "2026-03-28T14:30:01.000Z", "2026-03-28T14:30:01.000Z", ", done about 14:30:01 UTC"},
+		{"the park lasts for longer than a window", "2026-03-28T14:45:00.000Z", "2026-03-28T14:56:00.000Z", ", done about 14:56 UTC"},
+		{"the window is about to end", "2026-03-28T14:30:01.000Z", "2026-03-28T14:40:00.000Z", ", 30,000 a minute, done about 14:40 UTC"},
+	} {
+		b.UntilAt, b.ETAAt = text(c.until), text(c.end)
+		if got := expectation(r.at, *b); got != c.want {
+			t.Errorf("%s: it says %q, want %q", c.name, got, c.want)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	stored      = desc("weir_messages_stored", "Rows in the table messages now, by state; pending is due, scheduled is not yet.", "account", "channel", "state")
 	oldestDue   = desc("weir_oldest_due_timestamp_seconds", "When the message that has waited longest was due; in the future if nothing is due, absent if nothing waits.", "account", "channel")
-	eta         = desc("weir_eta_timestamp_seconds", "When all that waits now will be sent at the pace of now; absent if not known.", "account", "channel")
+	eta         = desc("weir_eta_timestamp_seconds", "When all that waits now will be sent at the pace of now, not before a park ends; absent if not known.", "account", "channel")
 	bucketState = desc("weir_bucket_state", "1 for the state that the bucket is in, 0 for the others.", "account", "channel", "state")
 	stateSince  = desc("weir_bucket_state_since_timestamp_seconds", "Since when the bucket has been in its state.", "account", "channel")
 	stateUntil  = desc("weir_bucket_state_until_timestamp_seconds", "Until when the bucket stays in its state at least; absent if no time ends it.", "account", "channel")

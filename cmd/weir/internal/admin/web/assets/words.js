@@ -52,14 +52,19 @@ export function forecast(status, now) {
 }
 
 // expectation is empty while nobody can tell. The end was reckoned, at the last
-// heartbeat, from the rate, unless it is that of the park.
+// heartbeat, from the rate, unless a park decides about it.
 function expectation(status, now) {
   if (!status.eta_at || !status.heartbeat_at) return '';
   const end = Date.parse(status.eta_at);
   const minutes = (end - Date.parse(status.heartbeat_at)) / 60_000;
-  const parked = status.state === 'parked' && status.until_at === status.eta_at;
-  const rate = minutes > 0 && !parked ? `, ${rateText((waiting(status) - status.scheduled) / minutes)}` : '';
+  const rate = minutes > 0 && !awaitsPark(status) ? `, ${rateText((waiting(status) - status.scheduled) / minutes)}` : '';
   return `${rate}, done about ${clock(status.eta_at, now, end - now < 300_000)}`;
+}
+
+// awaitsPark tells whether all is sent by when a park ends, or it lasts for longer
+// than a window, whose end is rounded to a second.
+function awaitsPark({ state, until_at: until, eta_at: end, window_ms: window, heartbeat_at: reported }) {
+  return state === 'parked' && until !== null && (until === end || Date.parse(until) - Date.parse(reported) > window + 1000);
 }
 
 // rateText rounds to two digits: it is a forecast.
