@@ -62,8 +62,8 @@ func (q *Queue) RunIntake(ctx context.Context, ledger Ledger) error {
 	return group.Wait()
 }
 
-// Listening is closed once RunIntake hears who asks on weir.rpc.send. What comes
-// on weir.send waits in its stream until it is taken.
+// Listening is closed once RunIntake hears who asks on weir.rpc.send, or the server
+// has not confirmed it for 2 s. What comes on weir.send waits in its stream.
 func (q *Queue) Listening() <-chan struct{} { return q.listening }
 
 // takeIntake makes a consumer of our own the only one of weir.send. A work queue

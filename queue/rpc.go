@@ -78,10 +78,12 @@ func (q *Queue) runRPC(ctx context.Context, ledger Ledger) error {
 	if err != nil {
 		return fmt.Errorf("queue: subscribe to %s: %w", rpcSendSubject, err)
 	}
-	if err := q.arrived(ctx); err != nil {
+	if err := q.arrived(ctx); err != nil && ctx.Err() == nil {
 		q.cfg.Log.Warn("NATS has not confirmed that it passes requests on weir.rpc.send to weir", "error", err)
 	}
-	q.listens.Do(func() { close(q.listening) })
+	if ctx.Err() == nil {
+		q.listens.Do(func() { close(q.listening) })
+	}
 	var group errgroup.Group
 	for range rpcServers {
 		group.Go(func() error {

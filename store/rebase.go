@@ -21,8 +21,7 @@ const rebaseRows = 5000
 // stood still, and the API has gone on forgetting meanwhile. Of a claim, which
 // may die with the daemon, that is updated_at.
 func (s *Store) Rebase(ctx context.Context, since, was time.Time, step time.Duration) error {
-	// A heartbeat may have come between was and the step.
-	err := s.restamp(ctx, was.Add(2*time.Second), func(tx *tx, last, next int64) error {
+	err := s.restamp(ctx, was, func(tx *tx, last, next int64) error {
 		return tx.rebase(last, next, since.UnixMilli(), was.UnixMilli(), step.Milliseconds())
 	})
 	if err != nil {

@@ -56,7 +56,7 @@ func (t *tx) record(epoch int64, r *dispatcher.Record) error {
 }
 
 // due is when to try again, told at ended, by the clock of this commit: that may
-// have been set back in between.
+// have been set back in between. A correction of less than a second is none.
 func (t *tx) due(ended, at time.Time) time.Time {
 	now := time.UnixMilli(t.now)
 	if at.IsZero() || !ended.After(now.Add(time.Second)) {

@@ -218,7 +218,7 @@ func TestADaemonThatWasReplacedWritesNothingMore(t *testing.T) {
 		"recording": d.recorded(dispatcher.Record{Claim: c, Judgement: accepted}),
 		"releasing": d.Release(t.Context(), []dispatcher.Claim{c}),
 		"ping":      d.Ping(t.Context()),
-		"heartbeat": d.ShowRunning(t.Context()),
+		"start":     d.ShowRunning(t.Context()),
 	} {
 		if !errors.Is(err, store.ErrEpochLost) {
 			t.Errorf("%s: %v, want ErrEpochLost", name, err)

@@ -256,7 +256,8 @@ func (d *daemon) run(ctx context.Context) error {
 }
 
 // sayRunning says that the daemon runs once its row says so, which buckets that
-// appear take over, and it hears what producers ask.
+// appear take over, and it hears what producers ask. Then it keeps systemd informed
+// until ctx ends.
 func (d *daemon) sayRunning(ctx context.Context) error {
 	if err := d.store.ShowRunning(ctx); err != nil {
 		if ctx.Err() != nil {

@@ -74,6 +74,11 @@ func (d *daemon) queueTrouble() string { return cmp.Or(d.queue.Trouble(), d.mach
 
 // takes tells whether new messages are taken now, in every way there is.
 func (d *daemon) takes() bool {
+	select {
+	case <-d.queue.Listening():
+	default:
+		return false
+	}
 	return d.store.Waiting() == nil && d.store.Room() == nil && d.queueTrouble() == ""
 }
 
