@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -15,46 +14,55 @@ import (
 	"weir/cmd/weir/internal/sandbox"
 )
 
-// locked tells whether this process has a lock on the file, by the kernel's list.
-func locked(t *testing.T, path string) bool {
+// watched is a file of which the kernel is asked for locks. It stays open for as
+// long as the test: closing it would drop this process's locks.
+type watched struct {
+	name string
+	fd   int
+}
+
+func watch(t *testing.T, path string) watched {
 	t.Helper()
-	info, err := os.Stat(path)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	locks, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		t.Skip("no list of locks here: ", err)
-	}
-	pid, inode := fmt.Sprint(os.Getpid()), fmt.Sprintf(":%d", info.Sys().(*syscall.Stat_t).Ino)
-	for line := range strings.Lines(string(locks)) {
-		// 1: POSIX  ADVISORY  READ 18261 fe:00:12476952 128 128
-		if f := strings.Fields(line); len(f) > 5 && f[1] == "POSIX" && f[4] == pid && strings.HasSuffix(f[5], inode) {
-			return true
-		}
-	}
-	return false
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return watched{filepath.Base(path), fd}
+}
+
+// locked tells whether this process has a lock on the file.
+func (w watched) locked() bool {
+	// The locks of a process do stand against those of an open file description.
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	err := unix.FcntlFlock(uintptr(w.fd), unix.F_OFD_GETLK, &lock)
+	return err == nil && lock.Type != unix.F_UNLCK && int(lock.Pid) == os.Getpid()
 }
 
 // Closing any other descriptor of a file drops all of a process's locks on it:
 // another process would then take the database for one that nobody has open.
 func TestTheDaemonOpensTheFilesOfTheDatabaseOnlyThroughSQLite(t *testing.T) {
 	r := newRigAside(t, sandbox.Config{})
-	probe, err := os.Create(filepath.Join(t.TempDir(), "probe"))
+	path := filepath.Join(t.TempDir(), "probe")
+	probe, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer probe.Close()
-	if err := unix.FcntlFlock(probe.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil || !locked(t, probe.Name()) {
-		t.Skip("the kernel does not list locks of this file system: ", err)
+	if err := unix.FcntlFlock(probe.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		t.Skip("this file system has no locks: ", err)
+	}
+	if !watch(t, path).locked() {
+		t.Skip("the kernel does not tell the locks of this file system")
 	}
 	r.env["WEIR_ADMIN_TOKEN"] = "admin_token"
 	w := r.within(func(d *daemon) { d.sweepEvery = 50 * time.Millisecond })
+	files := []watched{watch(t, filepath.Join(r.dir, "weir.db")), watch(t, filepath.Join(r.dir, "weir.db-shm"))}
 	keepsLocks := func(after string) {
 		t.Helper()
-		for _, name := range []string{"weir.db", "weir.db-shm"} {
-			if !locked(t, filepath.Join(r.dir, name)) {
-				t.Fatalf("no lock on %s is left after %s", name, after)
+		for _, file := range files {
+			if !file.locked() {
+				t.Fatalf("no lock on %s is left after %s", file.name, after)
 			}
 		}
 	}
