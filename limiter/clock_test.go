@@ -55,6 +55,7 @@ func (p *stepped) Answered(t limiter.Ticket, now time.Time, a limiter.Answer) {
 
 func play(t *testing.T, s sim.Scenario, p *stepped) sim.Result {
 	t.Helper()
+	simulated(t)
 	p.Limiter = limiter.New(limiter.Config{MaxInFlight: 64, Reserve: 0.1})
 	s.MaxInFlight = 64
 	r := sim.Run(s, p)
