@@ -14,25 +14,25 @@ import (
 	"weir/cmd/weir/internal/sandbox"
 )
 
-// watched is a file of which the kernel is asked for locks. It stays open for as
+// lockable is a file of which the kernel is asked for locks. It stays open for as
 // long as the test: closing it would drop this process's locks.
-type watched struct {
+type lockable struct {
 	name string
 	fd   int
 }
 
-func watch(t *testing.T, path string) watched {
+func openLockable(t *testing.T, path string) lockable {
 	t.Helper()
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
-	return watched{filepath.Base(path), fd}
+	return lockable{filepath.Base(path), fd}
 }
 
 // locked tells whether this process has a lock on the file.
-func (w watched) locked() bool {
+func (w lockable) locked() bool {
 	// The locks of a process do stand against those of an open file description.
 	lock := unix.Flock_t{Type: unix.F_WRLCK}
 	err := unix.FcntlFlock(uintptr(w.fd), unix.F_OFD_GETLK, &lock)
@@ -52,12 +52,12 @@ func TestTheDaemonOpensTheFilesOfTheDatabaseOnlyThroughSQLite(t *testing.T) {
 	if err := unix.FcntlFlock(probe.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 		t.Skip("this file system has no locks: ", err)
 	}
-	if !watch(t, path).locked() {
+	if !openLockable(t, path).locked() {
 		t.Skip("the kernel does not tell the locks of this file system")
 	}
 	r.env["WEIR_ADMIN_TOKEN"] = "admin_token"
 	w := r.within(func(d *daemon) { d.sweepEvery = 50 * time.Millisecond })
-	files := []watched{watch(t, filepath.Join(r.dir, "weir.db")), watch(t, filepath.Join(r.dir, "weir.db-shm"))}
+	files := []lockable{openLockable(t, filepath.Join(r.dir, "weir.db")), openLockable(t, filepath.Join(r.dir, "weir.db-shm"))}
 	keepsLocks := func(after string) {
 		t.Helper()
 		for _, file := range files {
