@@ -171,6 +171,10 @@ func (s *Store) countScheduled(ctx context.Context, b outbox.Bucket, now time.Ti
 // gaugeColumns are the parameters of showGauges, comparable with each other.
 func gaugeColumns(g *dispatcher.Gauges, rows rowGauges) []any {
 	var window, offset any
+	var parkEnd int64
+	if g.State == dispatcher.Parked && !g.Until.IsZero() {
+		parkEnd = g.Until.UnixMilli()
+	}
 	if g.Window > 0 {
 		window = g.Window.Milliseconds()
 	}
@@ -180,7 +184,7 @@ func gaugeColumns(g *dispatcher.Gauges, rows rowGauges) []any {
 	return []any{
 		string(g.State), text(g.Reason), millis(g.Since), millis(g.Until), text(g.LimitScope),
 		integer(g.RateLimit), integer(g.Remaining), millis(g.Reset), window, offset, rows.scheduled, rows.oldestDue,
-		g.Rate, g.SentLastMinute, text(g.LastRequestID), text(g.LastErrorCode),
+		g.Rate, g.SentLastMinute, text(g.LastRequestID), text(g.LastErrorCode), parkEnd,
 	}
 }
 
@@ -192,8 +196,7 @@ func (t *tx) showGauges(b outbox.Bucket, columns []any) error {
 			state = ?3, reason = ?4, since_at = ?5, until_at = ?6, limit_scope = ?7, rate_limit = ?8, remaining = ?9,
 			reset_at = ?10, window_ms = ?11, clock_offset_ms = ?12, scheduled = ?13, oldest_due_at = ?14,
 			eta_at = iif(?15 > 0 AND pending + retrying > ?13,
-				max(iif(?3 = 'parked', coalesce(?6, 0), 0), CAST((pending + retrying - ?13) * 1000 / ?15 AS INTEGER)
-					+ max(?2, iif(?3 = 'parked', coalesce(?6, 0) - coalesce(?11, 0), 0))), NULL),
+				max(?19, CAST((pending + retrying - ?13) * 1000 / ?15 AS INTEGER) + max(?2, ?19 - coalesce(?11, 0))), NULL),
 			sent_last_minute = ?16, last_request_id = coalesce(?17, last_request_id),
 			last_error_code = coalesce(?18, last_error_code), heartbeat_at = ?2
 		WHERE scope = ?1`).Exec(append([]any{b.Scope(), t.now}, columns...)...)

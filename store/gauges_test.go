@@ -52,12 +52,21 @@ func TestTheGaugesOfABucketAreStored(t *testing.T) {
 		t.Error("the oldest due message is not that of the daemon too")
 	}
 
-	// A running bucket's until is only when it tries a message again.
-	for state, eta := range map[dispatcher.GateKind]time.Time{dispatcher.Parked: start.Add(time.Hour + 4*time.Second), dispatcher.Running: start.Add(7 * time.Second)} {
-		g.State, g.Until = state, start.Add(time.Hour)
+	parkEnd := start.Add(time.Hour)
+	for _, c := range []struct {
+		state  dispatcher.GateKind
+		window time.Duration
+		eta    time.Time
+	}{
+		{dispatcher.Parked, 2 * time.Second, parkEnd.Add(4 * time.Second)}, // the park's last window can be used
+		{dispatcher.Parked, 2 * time.Hour, parkEnd},                        // by the rate all could go at once
+		{dispatcher.Running, 2 * time.Second, start.Add(7 * time.Second)},  // until is only when it tries a message again
+	} {
+		g.State, g.Window, g.Until = c.state, c.window, parkEnd
 		must(t, d.Report(t.Context(), []dispatcher.Gauges{g}))
-		if n := d.number(`SELECT count(*) FROM status WHERE eta_at = ?`, eta.UnixMilli()); n != 1 {
-			t.Errorf("%s for an hour: all is sent at %s, want %d", state, d.shown("bucket:default/rcs", `eta_at`), eta.UnixMilli())
+		if n := d.number(`SELECT count(*) FROM status WHERE eta_at = ?`, c.eta.UnixMilli()); n != 1 {
+			t.Errorf("%s for an hour, in windows of %v: all is sent at %s, want %d", c.state, c.window,
+				d.shown("bucket:default/rcs", `eta_at`), c.eta.UnixMilli())
 		}
 	}
 
