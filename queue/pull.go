@@ -48,6 +48,11 @@ func (p *puller) next(ctx context.Context, most int) ([]jetstream.Msg, error) {
 			if err != nil || len(msgs) > 0 {
 				return msgs, err
 			}
+			select {
+			case <-p.cut: // a pull would be open on the connection of now, and end as one of the old
+				return nil, errCut
+			default:
+			}
 			if err := p.pull(); err != nil {
 				return nil, err
 			}
