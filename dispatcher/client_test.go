@@ -149,9 +149,9 @@ func TestWhatNeverLeftIsNeverSeenWhereIdleConnectionsClose(t *testing.T) {
 	}
 }
 
-// While a connection is read, virtual time stands still: the 50 ms for which
-// net/http waits for a goroutine that wrote, before it gives the connection up,
-// do not pass on a busy machine.
+// net/http gives a connection up whose writer has not reported within 50 ms of
+// the answer. In virtual time, which stands still while a connection is read,
+// these do not pass on a busy machine.
 func TestConnectionsAreUsedAgain(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		connections := 0

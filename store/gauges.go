@@ -171,7 +171,7 @@ func (s *Store) countScheduled(ctx context.Context, b outbox.Bucket, now time.Ti
 // gaugeColumns are the parameters of showGauges, comparable with each other.
 func gaugeColumns(g *dispatcher.Gauges, rows rowGauges) []any {
 	var window, offset any
-	var parkEnd int64
+	var parkEnd int64 // 0: it is not parked
 	if g.State == dispatcher.Parked && !g.Until.IsZero() {
 		parkEnd = g.Until.UnixMilli()
 	}

@@ -59,7 +59,7 @@ func TestTheGaugesOfABucketAreStored(t *testing.T) {
 		eta    time.Time
 	}{
 		{dispatcher.Parked, 2 * time.Second, parkEnd.Add(4 * time.Second)}, // the park's last window can be used
-		{dispatcher.Parked, 2 * time.Hour, parkEnd},                        // by the rate all could go at once
+		{dispatcher.Parked, 2 * time.Hour, parkEnd},                        // by its rate all would be gone before
 		{dispatcher.Running, 2 * time.Second, start.Add(7 * time.Second)},  // until is only when it tries a message again
 	} {
 		g.State, g.Window, g.Until = c.state, c.window, parkEnd

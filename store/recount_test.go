@@ -14,7 +14,7 @@ func TestCountsThatAreWrongAreMendedWhateverIsWrittenMeanwhile(t *testing.T) {
 	t.Logf("seed %d", seed)
 	w := &walker{desk: newDesk(t), Rand: rand.New(rand.NewPCG(seed, 0))}
 	buckets := []string{"default/rcs", "default/email", "second/rcs", "second/email"}
-	for _, b := range buckets { // each has a row, whatever follows
+	for _, b := range buckets { // else there may be nothing to mend
 		m := message(b)
 		m.Account, m.Channel, _ = strings.Cut(b, "/")
 		w.put(m)

@@ -157,7 +157,7 @@ func TestADaemonThatWasKilledIsShownAsStopped(t *testing.T) {
 	daemon := r.serve()
 	r.send(envelope("k", rcsBody))
 	r.awaitState(outbox.Sent, 1)
-	// At once, though the message may have come in the daemon's first moment.
+	// Not awaited: a bucket takes over its daemon's state as it appears.
 	if s, buckets := r.status(); s.State != "running" || buckets["bucket:default/rcs"].State != "running" {
 		t.Errorf("the daemon is %s, the bucket %s", s.State, buckets["bucket:default/rcs"].State)
 	}
