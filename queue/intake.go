@@ -84,7 +84,7 @@ func (q *Queue) takeIntake(ctx context.Context) error {
 	if err := names.Err(); err != nil {
 		return fmt.Errorf("queue: take the intake: %w", err)
 	}
-	q.intake, err = stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+	intake, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable:       "intake-" + q.id,
 		Description:   "the intake of weir instance " + q.cfg.Instance,
 		AckPolicy:     jetstream.AckExplicitPolicy,
@@ -94,6 +94,7 @@ func (q *Queue) takeIntake(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("queue: take the intake: %w", err)
 	}
+	q.intake = intake // not before: the former one tells that it is gone, so that this is tried again
 	return nil
 }
 

@@ -43,6 +43,9 @@ func (p *puller) next(ctx context.Context, most int) ([]jetstream.Msg, error) {
 		return nil, ctx.Err()
 	}
 	for {
+		if err := ctx.Err(); err != nil { // select does not prefer an end to a message
+			return nil, err
+		}
 		if p.open == nil {
 			msgs, err := p.atHand(most)
 			if err != nil || len(msgs) > 0 {

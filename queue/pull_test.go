@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -42,5 +43,16 @@ func TestNoPullIsOpenedOnceTheConnectionIsAnother(t *testing.T) {
 	msgs, err := newPuller(c, c.cut).next(t.Context(), 1)
 	if len(msgs) != 0 || !errors.Is(err, errCut) || c.pulls != 0 {
 		t.Errorf("%d messages, %v, after %d pulls; want the connection's loss after none", len(msgs), err, c.pulls)
+	}
+}
+
+func TestACallWhoseContextHasEndedTakesNothing(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	for range 100 { // a select between that and its turn would choose by chance
+		c := &interrupted{cut: make(chan struct{})}
+		if _, err := newPuller(c, c.cut).next(ctx, 1); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
 	}
 }
