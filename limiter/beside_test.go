@@ -78,6 +78,20 @@ func TestARequestThatHangsAfterAnotherLimitsWaitIsHedged(t *testing.T) {
 	a.want(1)
 }
 
+func TestAHedgeAtAnotherLimitThatIsGivenBackGoesToWhoAsksNext(t *testing.T) {
+	a := newAPI(t)
+	a.answer(a.send(), 200, 5000, 4981, 3600)
+	a.elsewhere(a.send(), 5000, 4980, 3600, 10*second)
+	a.pass(10 * second)
+	a.send() // and no answer
+	a.pass(2 * second)
+	a.lim.Grant(a.now, false, 1)
+	a.lim.Return(a.now, 1)
+	a.want(1)
+	a.send()
+	a.want(0) // never more than one
+}
+
 func TestTrialsAtAnotherLimitGoOneByOneAndRarerEachTime(t *testing.T) {
 	a := newAPI(t)
 	a.answer(a.send(), 200, 5000, 4981, 3600)

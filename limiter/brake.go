@@ -120,7 +120,10 @@ func (b *brake) missed(sent time.Time) {
 
 func (b *brake) take(now time.Time, n int) { b.used, b.asked = b.used+n, now }
 
-func (b *brake) giveBack(n int) { b.used = max(b.used-n, b.admitted+b.unknown) }
+// giveBack takes n back: whoever was to ask last did not.
+func (b *brake) giveBack(n int) {
+	b.used, b.asked = max(b.used-n, b.admitted+b.unknown), time.Time{}
+}
 
 // room tells how many may go now, and when more may. No turn of a known base
 // outlasts longest.
