@@ -73,7 +73,7 @@ func (q *Queue) Listening() <-chan struct{} { return q.listening }
 func (q *Queue) takeIntake(ctx context.Context) error {
 	stream, err := q.js.Stream(ctx, sendStream)
 	if err != nil {
-		return fmt.Errorf("queue: take the intake: %w", err)
+		return fmt.Errorf("queue: take the intake: look up stream %s: %w", sendStream, err)
 	}
 	names := stream.ConsumerNames(ctx)
 	for name := range names.Name() {
@@ -82,7 +82,7 @@ func (q *Queue) takeIntake(ctx context.Context) error {
 		}
 	}
 	if err := names.Err(); err != nil {
-		return fmt.Errorf("queue: take the intake: %w", err)
+		return fmt.Errorf("queue: take the intake: list the consumers of stream %s: %w", sendStream, err)
 	}
 	intake, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable:       "intake-" + q.id,
@@ -92,7 +92,7 @@ func (q *Queue) takeIntake(ctx context.Context) error {
 		MaxAckPending: -1,
 	})
 	if err != nil {
-		return fmt.Errorf("queue: take the intake: %w", err)
+		return fmt.Errorf("queue: take the intake: create a consumer: %w", err)
 	}
 	q.intake = intake // not before: the former one tells that it is gone, so that this is tried again
 	return nil

@@ -56,6 +56,8 @@ const (
 	inboxPrefix = "_WEIR"
 	// apiTimeout bounds every call to JetStream and every wait for a PubAck.
 	apiTimeout = 5 * time.Second
+	// setUpTimeout bounds how often the embedded server is asked again at the start.
+	setUpTimeout = time.Minute
 	// writeTimeout bounds how long a publish may block on a server that has
 	// stopped reading.
 	writeTimeout = 2 * time.Second
@@ -131,13 +133,31 @@ func (q *Queue) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := q.ensureStreams(ctx); err != nil {
-		return err
-	}
-	if err := q.takeIntake(ctx); err != nil || q.server == nil {
+	if err := q.setUp(ctx); err != nil || q.server == nil {
 		return err
 	}
 	return q.server.listen(q.cfg)
+}
+
+// setUp makes the streams and takes the intake. An embedded server that gives no
+// answer has a slow disk, and there is no other to ask: it is asked again for a while.
+func (q *Queue) setUp(ctx context.Context) error {
+	slow := newTrouble(q.cfg.Log, "setting up the embedded NATS server")
+	for began := time.Now(); ; {
+		err := q.ensureStreams(ctx)
+		if err == nil {
+			err = q.takeIntake(ctx)
+		}
+		switch {
+		case q.server == nil, !errors.Is(err, context.DeadlineExceeded):
+			return err
+		case time.Since(began) >= setUpTimeout:
+			return fmt.Errorf("queue: the embedded NATS server in %s gives no answer; see that its disk does: %w", q.cfg.StoreDir, err)
+		}
+		if err := slow.wait(ctx, err); err != nil {
+			return err
+		}
+	}
 }
 
 // checkMaxPayload refuses a server that would not take every envelope.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,9 +14,10 @@ import (
 	"weir/outbox"
 )
 
-// refusing is JetStream on a server that refuses some times to make a consumer.
+// refusing is JetStream on a server that fails some times to make a consumer.
 type refusing struct {
 	jetstream.JetStream
+	why   error
 	times atomic.Int64
 }
 
@@ -31,7 +33,7 @@ type refusingStream struct {
 
 func (s refusingStream) CreateConsumer(ctx context.Context, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	if s.refusing.times.Add(-1) >= 0 {
-		return nil, errors.New("no consumer can be made now")
+		return nil, s.refusing.why
 	}
 	return s.Stream.CreateConsumer(ctx, cfg)
 }
@@ -56,7 +58,7 @@ func TestAnIntakeThatCannotBeMadeAnewAtOnceIsMadeLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &refusing{JetStream: q.js}
+	server := &refusing{JetStream: q.js, why: errors.New("no consumer can be made now")}
 	server.times.Store(2)
 	q.js = server
 	accepted, ended := make(acceptedKeys, 1), make(chan error, 1)
@@ -74,10 +76,77 @@ func TestAnIntakeThatCannotBeMadeAnewAtOnceIsMadeLater(t *testing.T) {
 	if _, err := server.Publish(ctx, "weir.send", []byte(`{"idempotency_key":"k","body":{}}`)); err != nil {
 		t.Fatal(err)
 	}
-	if key := <-accepted; key != "k" {
-		t.Errorf("accepted %s", key)
+	select {
+	case key := <-accepted:
+		if key != "k" {
+			t.Errorf("accepted %s", key)
+		}
+	case <-time.After(time.Minute):
+		t.Error("the message that waits is not accepted")
 	}
 	if left := server.times.Load(); left >= 0 {
 		t.Errorf("%d refusals were left", left+1)
 	}
+}
+
+func TestAStartWaitsForAnEmbeddedNATSThatGivesNoAnswer(t *testing.T) {
+	q, err := Open(t.Context(), Config{StoreDir: t.TempDir(), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	server := &refusing{JetStream: q.js, why: context.DeadlineExceeded}
+	q.js = server
+
+	server.times.Store(2)
+	if err := q.setUp(t.Context()); err != nil {
+		t.Errorf("it ended: %v", err)
+	}
+	if left := server.times.Load(); left != -1 {
+		t.Errorf("%d refusals were left", left+1)
+	}
+	server.times.Store(1)
+	server.why = errors.New("no such thing")
+	if err := q.setUp(t.Context()); !errors.Is(err, server.why) {
+		t.Errorf("%v, want an answer that says no told at once", err)
+	}
+}
+
+// mute is JetStream on a server that gives no answer.
+type mute struct{ jetstream.JetStream }
+
+func (mute) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestAStartGivesUpANATSThatNeverAnswers(t *testing.T) {
+	for _, c := range []struct {
+		server   *embedded
+		from, to time.Duration
+	}{
+		{&embedded{}, setUpTimeout, setUpTimeout + apiTimeout + retryMost},
+		{nil, apiTimeout, apiTimeout}, // an external one has an operator
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			q := newQueue(Config{}.withDefaults())
+			q.server, q.js = c.server, mute{}
+			began := time.Now()
+			err := q.setUp(t.Context())
+			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took < c.from || took > c.to {
+				t.Errorf("%v after %v, want it given up between %v and %v", err, took, c.from, c.to)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(Config{}.withDefaults())
+		q.server, q.js = &embedded{}, mute{}
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(apiTimeout+retryFirst/2, stop)
+		if err := q.setUp(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, want it ended by who stops it", err)
+		}
+	})
 }
