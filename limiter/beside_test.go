@@ -92,6 +92,18 @@ func TestAHedgeAtAnotherLimitThatIsGivenBackGoesToWhoAsksNext(t *testing.T) {
 	a.want(0) // never more than one
 }
 
+func TestATokenFromBeforeAnotherLimitsWaitCountsAfterIt(t *testing.T) {
+	a := newAPI(t)
+	a.answer(a.send(), 200, 5000, 4981, 3600)
+	a.ask(1)
+	a.elsewhere(a.send(), 5000, 4980, 3600, 10*second)
+	a.pass(10 * second)
+	a.want(1)
+	a.answer(a.lim.Sent(a.now), 200, 5000, 4979, 3600)
+	a.want(1) // as many as were admitted
+	a.want(1)
+}
+
 func TestTrialsAtAnotherLimitGoOneByOneAndRarerEachTime(t *testing.T) {
 	a := newAPI(t)
 	a.answer(a.send(), 200, 5000, 4981, 3600)

@@ -106,6 +106,7 @@ func (b *brake) heard(sent time.Time) {
 		return
 	}
 	b.admitted++
+	b.settle()
 	if !b.met {
 		b.misses = 0
 	}
@@ -115,14 +116,19 @@ func (b *brake) heard(sent time.Time) {
 func (b *brake) missed(sent time.Time) {
 	if !sent.Before(b.began) {
 		b.unknown++
+		b.settle()
 	}
 }
+
+// settle counts what went in the turn with a token from before it.
+func (b *brake) settle() { b.used = max(b.used, b.admitted+b.unknown) }
 
 func (b *brake) take(now time.Time, n int) { b.used, b.asked = b.used+n, now }
 
 // giveBack takes n back: whoever was to ask last did not.
 func (b *brake) giveBack(n int) {
-	b.used, b.asked = max(b.used-n, b.admitted+b.unknown), time.Time{}
+	b.used, b.asked = b.used-n, time.Time{}
+	b.settle()
 }
 
 // room tells how many may go now, and when more may. No turn of a known base
