@@ -85,8 +85,7 @@ func TestAHedgeAtAnotherLimitThatIsGivenBackGoesToWhoAsksNext(t *testing.T) {
 	a.pass(10 * second)
 	a.send() // and no answer
 	a.pass(2 * second)
-	a.lim.Grant(a.now, false, 1)
-	a.lim.Return(a.now, 1)
+	a.want(1) // it is given back
 	a.want(1)
 	a.send()
 	a.want(0) // never more than one
@@ -95,13 +94,24 @@ func TestAHedgeAtAnotherLimitThatIsGivenBackGoesToWhoAsksNext(t *testing.T) {
 func TestATokenFromBeforeAnotherLimitsWaitCountsAfterIt(t *testing.T) {
 	a := newAPI(t)
 	a.answer(a.send(), 200, 5000, 4981, 3600)
-	a.ask(1)
-	a.elsewhere(a.send(), 5000, 4980, 3600, 10*second)
+	a.ask(2)
+	a.elsewhere(a.lim.Sent(a.now), 5000, 4980, 3600, 10*second)
 	a.pass(10 * second)
-	a.want(1)
+	a.send() // and no answer
 	a.answer(a.lim.Sent(a.now), 200, 5000, 4979, 3600)
-	a.want(1) // as many as were admitted
+	a.want(0) // one was admitted, and one is under way
+}
+
+func TestARequestThatGoesTheMomentAnotherLimitsWaitEndsCountsAfterIt(t *testing.T) {
+	a := newAPI(t)
+	a.answer(a.send(), 200, 5000, 4981, 3600)
+	a.ask(2)
+	a.elsewhere(a.lim.Sent(a.now), 5000, 4980, 3600, 10*second)
+	a.pass(10 * second)
+	ticket := a.lim.Sent(a.now)
 	a.want(1)
+	a.answer(ticket, 200, 5000, 4979, 3600)
+	a.want(1) // as many as were admitted
 }
 
 func TestTrialsAtAnotherLimitGoOneByOneAndRarerEachTime(t *testing.T) {

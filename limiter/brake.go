@@ -106,7 +106,7 @@ func (b *brake) heard(sent time.Time) {
 		return
 	}
 	b.admitted++
-	b.settle()
+	b.catchUp()
 	if !b.met {
 		b.misses = 0
 	}
@@ -116,19 +116,19 @@ func (b *brake) heard(sent time.Time) {
 func (b *brake) missed(sent time.Time) {
 	if !sent.Before(b.began) {
 		b.unknown++
-		b.settle()
+		b.catchUp()
 	}
 }
 
-// settle counts what went in the turn with a token from before it.
-func (b *brake) settle() { b.used = max(b.used, b.admitted+b.unknown) }
+// catchUp keeps used from falling behind what has gone for sure.
+func (b *brake) catchUp() { b.used = max(b.used, b.admitted+b.unknown) }
 
 func (b *brake) take(now time.Time, n int) { b.used, b.asked = b.used+n, now }
 
 // giveBack takes n back: whoever was to ask last did not.
 func (b *brake) giveBack(n int) {
 	b.used, b.asked = b.used-n, time.Time{}
-	b.settle()
+	b.catchUp()
 }
 
 // room tells how many may go now, and when more may. No turn of a known base
@@ -137,7 +137,7 @@ func (b *brake) room(d demand, longest time.Duration) (int, time.Time) {
 	if b.base > 0 {
 		b.span = min(b.span, longest)
 	}
-	b.roll(d.now, longest)
+	b.roll(d, longest)
 	switch {
 	case b.span == 0:
 		return math.MaxInt, time.Time{}
@@ -173,7 +173,8 @@ func (b *brake) most() int {
 }
 
 // roll begins the next turn once one is over.
-func (b *brake) roll(now time.Time, longest time.Duration) {
+func (b *brake) roll(d demand, longest time.Duration) {
+	now := d.now
 	if b.span == 0 || now.Before(b.until) || !b.met && now.Before(b.began.Add(b.span)) {
 		return
 	}
@@ -197,7 +198,7 @@ func (b *brake) roll(now time.Time, longest time.Duration) {
 		b.step *= 2
 	}
 	b.began, b.met = now, false
-	b.used, b.admitted, b.unknown = 0, 0, 0
+	b.used, b.admitted, b.unknown = d.out-d.flying, 0, 0 // what is held may go in this turn
 }
 
 // forgotten tells whether it has not refused for so long that trials of more passed.
