@@ -75,8 +75,12 @@ func (q *Queue) takeIntake(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("queue: take the intake: look up stream %s: %w", sendStream, err)
 	}
+	own := "intake-" + q.id
 	names := stream.ConsumerNames(ctx)
 	for name := range names.Name() {
+		if name == own {
+			continue // of a try whose answer came too late
+		}
 		if err := stream.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return fmt.Errorf("queue: take the intake from consumer %s: %w", name, err)
 		}
@@ -85,7 +89,7 @@ func (q *Queue) takeIntake(ctx context.Context) error {
 		return fmt.Errorf("queue: take the intake: list the consumers of stream %s: %w", sendStream, err)
 	}
 	intake, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		Durable:       "intake-" + q.id,
+		Durable:       own,
 		Description:   "the intake of weir instance " + q.cfg.Instance,
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       intakeAckWait,

@@ -56,7 +56,7 @@ const (
 	inboxPrefix = "_WEIR"
 	// apiTimeout bounds every call to JetStream and every wait for a PubAck.
 	apiTimeout = 5 * time.Second
-	// setUpTimeout bounds how often the embedded server is asked again at the start.
+	// setUpTimeout is for how long the embedded server is asked again at the start.
 	setUpTimeout = time.Minute
 	// writeTimeout bounds how long a publish may block on a server that has
 	// stopped reading.
@@ -149,10 +149,15 @@ func (q *Queue) setUp(ctx context.Context) error {
 			err = q.takeIntake(ctx)
 		}
 		switch {
+		case err == nil:
+			slow.over()
+			return nil
 		case q.server == nil, !errors.Is(err, context.DeadlineExceeded):
 			return err
-		case time.Since(began) >= setUpTimeout:
-			return fmt.Errorf("queue: the embedded NATS server in %s gives no answer; see that its disk does: %w", q.cfg.StoreDir, err)
+		}
+		err = fmt.Errorf("the embedded NATS server in %s gives no answer; see that its disk does: %w", q.cfg.StoreDir, err)
+		if time.Since(began) >= setUpTimeout {
+			return err
 		}
 		if err := slow.wait(ctx, err); err != nil {
 			return err
@@ -183,7 +188,7 @@ func (q *Queue) connect() error {
 		return err
 	}
 	q.server = srv
-	q.nc, err = nats.Connect("", append(q.options(srv.password), nats.InProcessServer(srv))...)
+	q.nc, err = nats.Connect("", append(q.options(srv.password), nats.InProcessServer(srv), nats.Timeout(apiTimeout))...)
 	if err != nil {
 		return fmt.Errorf("queue: connect to the embedded NATS server: %w", err)
 	}

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"weir/internal/bubble"
 	"weir/outbox"
 )
 
@@ -90,26 +90,33 @@ func TestAnIntakeThatCannotBeMadeAnewAtOnceIsMadeLater(t *testing.T) {
 }
 
 func TestAStartWaitsForAnEmbeddedNATSThatGivesNoAnswer(t *testing.T) {
-	q, err := Open(t.Context(), Config{StoreDir: t.TempDir(), Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = q.Close() })
-	server := &refusing{JetStream: q.js, why: context.DeadlineExceeded}
-	q.js = server
-
-	server.times.Store(2)
+	q, server := openRefusing(t, context.DeadlineExceeded, 2)
 	if err := q.setUp(t.Context()); err != nil {
 		t.Errorf("it ended: %v", err)
 	}
 	if left := server.times.Load(); left != -1 {
 		t.Errorf("%d refusals were left", left+1)
 	}
-	server.times.Store(1)
-	server.why = errors.New("no such thing")
-	if err := q.setUp(t.Context()); !errors.Is(err, server.why) {
-		t.Errorf("%v, want an answer that says no told at once", err)
+}
+
+func TestAStartDoesNotWaitForAnEmbeddedNATSThatSaysNo(t *testing.T) {
+	no := errors.New("no such thing")
+	q, _ := openRefusing(t, no, 1)
+	if err := q.setUp(t.Context()); !errors.Is(err, no) {
+		t.Errorf("%v, want what it said", err)
 	}
+}
+
+func openRefusing(t *testing.T, why error, times int64) (*Queue, *refusing) {
+	q, err := Open(t.Context(), Config{StoreDir: t.TempDir(), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	server := &refusing{JetStream: q.js, why: why}
+	server.times.Store(times)
+	q.js = server
+	return q, server
 }
 
 // mute is JetStream on a server that gives no answer.
@@ -124,27 +131,33 @@ func (mute) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
 
 func TestAStartGivesUpANATSThatNeverAnswers(t *testing.T) {
 	for _, c := range []struct {
+		name     string
 		server   *embedded
 		from, to time.Duration
 	}{
-		{&embedded{}, setUpTimeout, setUpTimeout + apiTimeout + retryMost},
-		{nil, apiTimeout, apiTimeout}, // an external one has an operator
+		{"embedded", &embedded{}, setUpTimeout, setUpTimeout + apiTimeout + retryMost},
+		{"external", nil, apiTimeout, apiTimeout}, // has an operator of its own
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			q := newQueue(Config{}.withDefaults())
-			q.server, q.js = c.server, mute{}
-			began := time.Now()
-			err := q.setUp(t.Context())
-			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took < c.from || took > c.to {
-				t.Errorf("%v after %v, want it given up between %v and %v", err, took, c.from, c.to)
-			}
+		t.Run(c.name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				q := newQueue(Config{}.withDefaults())
+				q.server, q.js = c.server, mute{}
+				began := time.Now()
+				err := q.setUp(t.Context())
+				if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took < c.from || took > c.to {
+					t.Errorf("%v after %v, want it given up between %v and %v", err, took, c.from, c.to)
+				}
+			})
 		})
 	}
-	synctest.Test(t, func(t *testing.T) {
+}
+
+func TestAStartThatWaitsForNATSCanBeStopped(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		q := newQueue(Config{}.withDefaults())
 		q.server, q.js = &embedded{}, mute{}
 		ctx, stop := context.WithCancel(t.Context())
-		time.AfterFunc(apiTimeout+retryFirst/2, stop)
+		time.AfterFunc(apiTimeout+retryFirst/2, stop) // between two tries
 		if err := q.setUp(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v, want it ended by who stops it", err)
 		}
